@@ -1,0 +1,142 @@
+"""The one contract that every operator follows.
+
+An operator is a memory kept for each key: ``Mem = Update(S_kv, Mem_pre)``. It is pure: it sees columns of numbers and
+the state of the keys that occur in them, and nothing else (no clock, no I/O, no other key).
+
+The engine groups a batch by key once, gathers the state of just those keys, calls :meth:`Operator.fold`, checks that
+everything is still finite, and only then puts the state back. So a fold may change the arrays it is given as it likes:
+if it raises, or leaves a number that is not finite, the memory is as if the event had never come.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.grouping import Groups
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Shape = tuple[int, ...]
+"""Of one event's input: ``()`` for a number, ``(d,)`` for a vector of d numbers."""
+
+Readout = Floats | dict[str, Floats]
+"""Results for a run of events or of keys: ``(N,)``, ``(N, d)``, or named parts of those. NaN means undefined (null)."""
+
+
+class OperatorError(ValueError):
+    """An option of an operator that can't be used: ``option`` names it, the message says what was expected."""
+
+    def __init__(self, option: str, message: str) -> None:
+        super().__init__(message)
+        self.option = option
+
+
+@dataclass(frozen=True)
+class Field:
+    """One named array of the state: a number (``shape = ()``), a vector or a matrix for each key."""
+
+    name: str
+    shape: Shape = ()
+    dtype: str = "<f8"
+    initial: float = 0.0
+
+
+@dataclass(frozen=True)
+class Ring:
+    """The newest ``length`` inputs of a role, kept raw. The engine appends to it; the operator only reads.
+
+    Slot ``n % length`` holds the n-th input (n from 0), n being the operator's field ``count`` (which every operator
+    with rings has): the number of events folded.
+    """
+
+    role: str
+    length: int
+    shape: Shape = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What is stored for one key: fields, and rings of raw inputs."""
+
+    fields: tuple[Field, ...]
+    rings: tuple[Ring, ...] = ()
+
+
+@dataclass
+class RingView:
+    """The rings of the gathered keys: slot ``array[rows[g], j]`` is slot j of group g's ring (before this batch)."""
+
+    array: Floats
+    rows: Ints
+
+
+@dataclass
+class State:
+    """The state of G keys: ``fields[name]`` has G as its leading axis and may be changed in place; rings may not."""
+
+    fields: dict[str, npt.NDArray[np.generic]]
+    rings: dict[str, RingView] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> npt.NDArray[np.generic]:
+        return self.fields[name]
+
+    def __setitem__(self, name: str, value: npt.NDArray[np.generic]) -> None:
+        self.fields[name][...] = value
+
+
+@dataclass
+class Batch:
+    """N events of G keys, sorted by key with the order of arrival kept within each key.
+
+    ``groups`` says which run belongs to which key (group g is row g of the :class:`State`); ``columns`` holds the
+    inputs by role, ``(N,)`` or ``(N, d)``, all finite; ``time`` is the event time in Unix seconds, ``(N,)``.
+    """
+
+    groups: Groups
+    columns: dict[str, Floats]
+    time: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operator(ABC):
+    """A memory of constant size for each key. Subclasses are frozen dataclasses whose fields are the options.
+
+    ``roles`` names the inputs, e.g. ``("key", "value")``; for each there is an option of that name holding a field's
+    name, or a tuple of names of scalar fields. ``publish`` says what the output record carries of it: the read-out,
+    the memory itself, or both.
+    """
+
+    publish: Literal["readout", "state", "both"] = "readout"
+
+    roles: ClassVar[tuple[str, ...]] = ("value",)
+
+    def inputs(self) -> dict[str, str | tuple[str, ...]]:
+        """By role, the field of the event it reads, or the scalar fields that make up the vector."""
+        return {role: getattr(self, role) for role in self.roles}
+
+    @abstractmethod
+    def layout(self, shapes: Mapping[str, Shape]) -> Layout:
+        """What is stored for a key, given the shape of each role's input. Raises OperatorError if they don't fit."""
+
+    @abstractmethod
+    def fold(self, state: State, batch: Batch, *, each: bool) -> Readout | None:
+        """Fold all events of the batch into the state.
+
+        With ``each``, return every event's own result (read-out right after it, in the batch's order: sorted by key);
+        without, return None and spend nothing on results (the engine calls :meth:`read` when it needs the latest).
+        """
+
+    @abstractmethod
+    def read(self, state: State, query: Floats | None = None) -> Readout:
+        """The latest result of each of the G keys: what the last event's ``each`` result was. ``query`` (G, d_k)
+        replaces the last event's own, where the operator has one."""
+
+    @abstractmethod
+    def export(self, state: State) -> Sequence[Mapping[str, object]]:
+        """The memory itself of each of the G keys as plain numbers and lists, for subscribers (``publish = "state"``)."""

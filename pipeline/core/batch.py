@@ -1,0 +1,61 @@
+"""What travels between the stages of the event's path: wire batch -> events -> outputs, and what falls out on the way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class WireBatch:
+    """The records of one drain of one source partition, as columns; ``timestamps`` in Unix milliseconds.
+
+    ``start`` and ``next`` are the fetch positions before and after: everything in between that is not a record here
+    (control markers, aborted transactions, compaction holes) is accounted for.
+    """
+
+    topic: str
+    partition: int
+    start: int
+    next: int
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    offsets: list[int]
+    timestamps: list[int]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+@dataclass(frozen=True)
+class Events:
+    """Decoded events as columns, in arrival order. A field's column is ``(N,)`` or, for a vector, ``(N, d)``.
+
+    NaN in a column means that the field was absent or null (a JSON number is never NaN, and one in a binary format is
+    rejected), for a vector in all d places. ``index`` is each event's place in the wire batch it came from; ``times``
+    are event times in Unix seconds.
+    """
+
+    index: Ints
+    keys: list[bytes]
+    offsets: Ints
+    times: Floats
+    columns: dict[str, Floats]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A bad event: its place in the wire batch, the stage that refused it, why, and for which table if not for all."""
+
+    index: int
+    stage: str
+    reason: str
+    table: str | None = None
