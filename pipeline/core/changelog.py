@@ -1,0 +1,212 @@
+"""The changelog: a table's state as Kafka records, written by a commit and read by a restore.
+
+Every record's key begins with the byte of its kind, so that no user's key can meet another kind:
+
+=========  =============================================  =====================================================
+kind       key                                            value
+=========  =============================================  =====================================================
+row        ``R`` + entity key                             format byte, then the fields as little-endian numbers
+page       ``P`` + entity key + ring (u16) + page (u32)   the page's inputs as little-endian doubles
+meta       ``M``                                          a :class:`Meta` as JSON
+=========  =============================================  =====================================================
+
+One record for each row that changed and each page that changed, one meta record a commit. A null value deletes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+import msgspec
+import numpy as np
+
+from pipeline.core.batch import Ints
+from pipeline.core.state import NO_OFFSET, TableState
+from pipeline.errors import KafkaStateError
+
+FORMAT = 1
+ROW, PAGE, META = b"R", b"P", b"M"
+_PAGE_SUFFIX = struct.Struct("<HI")
+
+Records = tuple[list[bytes], list[bytes | None]]
+"""Keys and values, in step."""
+
+
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """What a changelog says of itself: the authority on restart, written in the transaction that it speaks of.
+
+    ``next_offset`` is the first source offset not folded; ``keys`` how many keys have state; the topic ids and the
+    fingerprint of the operators tell whether state, source and configuration still belong together.
+    """
+
+    format: int
+    fingerprint: str
+    transactional_id: str
+    source_id: str
+    changelog_id: str
+    next_offset: int
+    keys: int
+
+
+class Changelog:
+    """Turns a table's state into changelog records and back."""
+
+    def __init__(self, state: TableState) -> None:
+        self._state = state
+        self._rings = [(memory, ring) for memory in state.memories.values() for ring in range(len(memory.rings))]
+        self._first_ring = {}
+        number = 0
+        for name, memory in state.memories.items():
+            self._first_ring[name] = number
+            number += len(memory.rings)
+        self._dtype = np.dtype(
+            [("format", "u1"), ("time", "<f8"), ("offset", "<i8")]
+            + [
+                (f"{name}.{field.name}", field.dtype, field.shape)
+                for name, memory in state.memories.items()
+                for field in memory.layout.fields
+            ]
+        )
+        self.meta: Meta | None = None
+        self.trouble: KafkaStateError | None = None
+
+    # Writing
+
+    def changes(self, rows: Ints) -> Records:
+        """Records for rows that changed, and for the pages of theirs that did."""
+        state = self._state
+        table = np.empty(len(rows), self._dtype)
+        table["format"] = FORMAT
+        table["time"] = state.times[rows]
+        table["offset"] = state.offsets[rows]
+        for name, memory in state.memories.items():
+            for field in memory.layout.fields:
+                table[f"{name}.{field.name}"] = memory.fields[field.name][rows]
+        all_keys = state.index.keys
+        keys = [ROW + all_keys[row] for row in rows.tolist()]
+        values: list[bytes | None] = list(_slices(table.tobytes(), self._dtype.itemsize))
+        for name, memory in state.memories.items():
+            for number, at, page, raw in memory.changed_pages(rows):
+                ring = self._first_ring[name] + number
+                keys += [
+                    PAGE + all_keys[row] + _PAGE_SUFFIX.pack(ring, p)
+                    for row, p in zip(at.tolist(), page.tolist(), strict=True)
+                ]
+                values += _slices(raw, len(raw) // len(at)) if len(at) else []
+        return keys, values
+
+    @staticmethod
+    def meta_record(meta: Meta) -> tuple[bytes, bytes]:
+        """The meta record's key and value."""
+        return META, msgspec.json.encode(meta)
+
+    @property
+    def row_bytes(self) -> int:
+        """Length of a row record's value: the state of one key without its rings."""
+        return self._dtype.itemsize
+
+    # Reading
+
+    def apply(self, keys: list[bytes | None], values: list[bytes | None]) -> None:
+        """Take in records in log order: the last one of a key wins.
+
+        Records that this version did not write, or that belong to other operators, are noted as ``trouble``; the meta
+        records are read all the same, for they say why.
+        """
+        kinds: dict[bytes, Records] = {ROW: ([], []), PAGE: ([], []), META: ([], [])}
+        try:
+            for key, value in zip(keys, values, strict=True):
+                if not key or key[:1] not in kinds:
+                    raise self._foreign(key)
+                names, contents = kinds[key[:1]]
+                names.append(key[1:])
+                contents.append(value)
+            if kinds[META][0]:
+                self._apply_meta(kinds[META][1][-1])
+            if self.trouble is None:
+                self._apply_rows(*kinds[ROW])
+                self._apply_pages(*kinds[PAGE])
+        except KafkaStateError as trouble:
+            self.trouble = self.trouble or trouble
+
+    def finish(self) -> None:
+        """All records are in: what is in the pages counts as logged."""
+        rows = np.flatnonzero(self._state.offsets[: len(self._state.index)] != NO_OFFSET)
+        for memory in self._state.memories.values():
+            memory.restored(rows)
+        self._state.take_changed()
+
+    def _apply_meta(self, value: bytes | None) -> None:
+        if value is None:
+            self.meta = None
+            return
+        try:
+            written = msgspec.json.decode(value)
+            if isinstance(written, dict) and isinstance(written.get("format"), int) and written["format"] > FORMAT:
+                raise KafkaStateError(
+                    f"the changelog of table {self._state.table.name} is of format {written['format']}, "
+                    f"this version reads up to {FORMAT}",
+                    "run the newer version of streamfold that wrote it, or `streamfold reset FILE`",
+                )
+            self.meta = msgspec.convert(written, Meta)
+        except msgspec.MsgspecError as error:
+            raise self._foreign(META) from error
+
+    def _apply_rows(self, keys: list[bytes], values: list[bytes | None]) -> None:
+        if None in values:
+            keys, values = self._delete(keys, values)
+        if not keys:
+            return
+        raw = [value for value in values if value is not None]
+        if any(len(value) != self._dtype.itemsize for value in raw):
+            raise self._foreign(ROW)
+        table = np.frombuffer(b"".join(raw), self._dtype)
+        if (table["format"] != FORMAT).any():
+            raise self._foreign(ROW)
+        state = self._state
+        rows = state.rows(keys)
+        state.live += len(np.unique(rows[state.offsets[rows] == NO_OFFSET]))
+        state.times[rows] = table["time"]
+        state.offsets[rows] = table["offset"]
+        for name, memory in state.memories.items():
+            for field in memory.layout.fields:
+                memory.fields[field.name][rows] = table[f"{name}.{field.name}"]
+
+    def _delete(self, keys: list[bytes], values: list[bytes | None]) -> Records:
+        """Clear the keys whose last record is a null, and return the records of the others."""
+        last = dict(zip(keys, values, strict=True))
+        gone = [key for key, value in last.items() if value is None]
+        self._state.clear(self._state.rows(gone))
+        kept = {key: value for key, value in last.items() if value is not None}
+        return list(kept), list(kept.values())
+
+    def _apply_pages(self, keys: list[bytes], values: list[bytes | None]) -> None:
+        by_ring: dict[int, dict[tuple[bytes, int], bytes]] = {}
+        for key, value in zip(keys, values, strict=True):
+            if len(key) < _PAGE_SUFFIX.size:
+                raise self._foreign(PAGE)
+            ring, page = _PAGE_SUFFIX.unpack_from(key, len(key) - _PAGE_SUFFIX.size)
+            if ring >= len(self._rings):
+                raise self._foreign(PAGE)
+            if value is not None:
+                by_ring.setdefault(ring, {})[key[: -_PAGE_SUFFIX.size], page] = value
+        for ring, pages in by_ring.items():
+            memory, number = self._rings[ring]
+            storage = list(memory.rings.values())[number]
+            count = storage.array.shape[1]
+            if any(len(raw) != storage.page_bytes for raw in pages.values()) or any(p >= count for _, p in pages):
+                raise self._foreign(PAGE)
+            rows = self._state.rows([key for key, _ in pages])
+            memory.restore_pages(number, rows, np.array([page for _, page in pages]), b"".join(pages.values()))
+
+    def _foreign(self, key: bytes | None) -> KafkaStateError:
+        name = self._state.table.name
+        return KafkaStateError(
+            f"the changelog of table {name} holds a record (key {key!r:.60}) that its operators did not write",
+            "see that no one else writes to this topic; `streamfold reset FILE` starts the table anew",
+        )
+
+
+def _slices(raw: bytes, size: int) -> Iterable[bytes]:
+    return [raw[at : at + size] for at in range(0, len(raw), size)]

@@ -1,0 +1,275 @@
+"""What one task folds: a source partition's events into all tables of its topic, ready to be committed together.
+
+No network here: wire batches go in, a :class:`Cut` comes out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pipeline.core.batch import Events, Ints, Reject, WireBatch
+from pipeline.core.changelog import FORMAT, Changelog, Meta
+from pipeline.core.config.model import App, Stream, Table
+from pipeline.core.dead_letter import dead_letter
+from pipeline.core.decode import Decoder
+from pipeline.core.encode import Encoder, key_text
+from pipeline.core.state import Folded, TableState
+from pipeline.errors import KafkaStateError, RunError
+
+_LATENCY_SAMPLES = 100
+
+
+class GapError(Exception):
+    """A batch does not start where the last one ended: events would be lost or folded twice."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the meta records say besides the offset: who writes them, and of which topics they speak."""
+
+    transactional_id: str
+    source_id: str
+    changelog_ids: Mapping[str, str]
+    dead_letter_partition: int
+    dead_letter_limit: int
+
+
+@dataclass(frozen=True)
+class Append:
+    """Records for one partition of one topic, in order."""
+
+    topic: str
+    partition: int
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers: list[list[tuple[str, bytes]]] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all keys and values."""
+        return sum(map(len, filter(None, self.keys))) + sum(map(len, filter(None, self.values)))
+
+
+@dataclass
+class Counts:
+    """What happened since the last cut, for the metrics; ``stamps`` are some of the events' timestamps (ms)."""
+
+    events: int = 0
+    batches: int = 0
+    outputs: Counter[str] = field(default_factory=Counter)
+    skipped: Counter[str] = field(default_factory=Counter)
+    undefined: Counter[tuple[str, str]] = field(default_factory=Counter)
+    dead_letters: Counter[tuple[str, str]] = field(default_factory=Counter)
+    changelog_bytes: Counter[str] = field(default_factory=Counter)
+    stamps: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """All that one transaction carries, as copies: folding goes on while it is written."""
+
+    next_offset: int
+    appends: list[Append]
+    counts: Counts
+    nbytes: int
+
+
+class TablePartition:
+    """One table in one source partition: its state, its changelog, its outputs not yet committed."""
+
+    def __init__(self, app: App, table: Table, partition: int) -> None:
+        self.table = table
+        self.partition = partition
+        self.state = TableState(table)
+        self.changelog = Changelog(self.state)
+        self.changelog_topic = app.changelog(table)
+        self.output_topic = app.output(table)
+        self.fingerprint = app.fingerprint(table)
+        self.encoder = Encoder(table)
+        self._texts: list[str] = []
+        self._keys: list[bytes | None] = []
+        self._values: list[bytes | None] = []
+
+    def fold(self, events: Events, counts: Counts) -> tuple[list[Reject], int]:
+        """Fold events; keep the outputs they make. Returns the refused ones and the bytes of the outputs."""
+        folded = self.state.fold(events)
+        counts.skipped[self.table.name] += folded.skipped
+        if self.table.emit != "every" or not len(folded.index):
+            return folded.rejects, 0
+        keys = self._keys_of(events, folded)
+        values = self._encode(
+            folded.rows, events.times[folded.index], events.offsets[folded.index], folded.results, counts
+        )
+        self._keys += keys
+        self._values += values
+        return folded.rejects, sum(map(len, values)) + sum(map(len, keys))
+
+    def cut(self, meta: Meta, counts: Counts) -> list[Append]:
+        """Records of everything that changed since the last cut."""
+        rows = self.state.take_changed()
+        if self.table.emit == "commit" and len(rows):
+            self._keys += [self.state.index.keys[row] for row in rows.tolist()]
+            self._values += self._encode(
+                rows, self.state.times[rows], self.state.offsets[rows], self.state.latest(rows), counts
+            )
+        keys, values = self.changelog.changes(rows)
+        key, value = self.changelog.meta_record(meta)
+        log = Append(self.changelog_topic, self.partition, [*keys, key], [*values, value])
+        out = Append(self.output_topic, self.partition, self._keys, self._values)
+        self._keys, self._values = [], []
+        counts.changelog_bytes[self.table.name] += log.nbytes
+        counts.outputs[self.table.name] += len(out.values)
+        return [log, out]
+
+    def record(self, row: int) -> bytes:
+        """The latest output record of a row."""
+        rows = np.array([row])
+        state = self.state
+        return self._encode(rows, state.times[rows], state.offsets[rows], state.latest(rows), Counts())[0]
+
+    def texts(self, rows: Ints) -> list[str]:
+        """The keys of these rows as text."""
+        keys = self.state.index.keys
+        if len(self._texts) < len(keys):
+            self._texts += map(key_text, keys[len(self._texts) :])
+        return list(map(self._texts.__getitem__, rows.tolist()))
+
+    def _keys_of(self, events: Events, folded: Folded) -> list[bytes]:
+        if len(folded.index) == len(events):
+            return events.keys
+        return list(map(events.keys.__getitem__, folded.index.tolist()))
+
+    def _encode(self, rows: Ints, times, offsets, results, counts: Counts) -> list[bytes]:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        values, undefined = self.encoder.encode(self.texts(rows), times, self.partition, offsets, results)
+        for name, number in undefined.items():
+            counts.undefined[self.table.name, name] += number
+        return values
+
+
+class Partition:
+    """A source partition with all the tables of its topic.
+
+    ``position`` is the offset of the next event to fold; ``committed`` where the last cut that is known to have gone
+    through ended.
+    """
+
+    def __init__(self, app: App, stream: Stream, partition: int, source_partitions: int) -> None:
+        self.app = app
+        self.stream = stream
+        self.partition = partition
+        self.tables = {
+            table.name: TablePartition(app, table, partition)
+            for table in app.tables.values()
+            if table.stream.name == stream.name
+        }
+        self.decoder = Decoder(stream, *app.columns_of(stream))
+        self.identity: Identity | None = None
+        self.position = 0
+        self.waiting_bytes = 0
+        self._keyed_elsewhere = source_partitions > 1 and stream.key is not None and not stream.partitioned_by_key
+        self._letters = Append(app.dead_letters, 0, [], [], [])
+        self._counts = Counts()
+        self._cut_position = 0
+
+    def resume(self, position: int, identity: Identity) -> None:
+        """Begin at this offset with the state as it is now."""
+        self.identity = identity
+        self.position = self._cut_position = position
+
+    def fold(self, batch: WireBatch) -> None:
+        """Fold a batch into every table.
+
+        Raises:
+            GapError: it does not start at ``position``.
+            KafkaStateError: the topic is not partitioned by the field that is the key.
+            RunError: a bad event, and a table says ``on_error = "stop"``.
+        """
+        if batch.start != self.position:
+            raise GapError(f"{batch.topic}-{batch.partition}: at {self.position}, was given {batch.start}")
+        events, rejects = self.decoder.decode(batch)
+        if self._keyed_elsewhere:
+            self._check_partitioning(batch, events)
+        for table in self.tables.values():
+            refused, nbytes = table.fold(events, self._counts)
+            rejects += refused
+            self.waiting_bytes += nbytes
+        if rejects:
+            self._reject(batch, rejects)
+        self.position = batch.next
+        self._counts.events += len(batch)
+        self._counts.batches += 1
+        self._counts.stamps += batch.timestamps[:: max(1, len(batch) // _LATENCY_SAMPLES)]
+
+    def cut(self) -> Cut:
+        """Step 1 of a commit: a consistent copy of all that changed since the last cut."""
+        assert self.identity is not None
+        appends: list[Append] = []
+        for table in self.tables.values():
+            meta = Meta(
+                format=FORMAT,
+                fingerprint=table.fingerprint,
+                transactional_id=self.identity.transactional_id,
+                source_id=self.identity.source_id,
+                changelog_id=self.identity.changelog_ids[table.table.name],
+                next_offset=self.position,
+                keys=table.state.live,
+            )
+            appends += table.cut(meta, self._counts)
+        appends.append(self._letters)
+        cut = Cut(self.position, [a for a in appends if a.values], self._counts, sum(a.nbytes for a in appends))
+        self._letters = Append(self.app.dead_letters, self.identity.dead_letter_partition, [], [], [])
+        self._counts = Counts()
+        self.waiting_bytes = 0
+        self._cut_position = self.position
+        return cut
+
+    @property
+    def moved(self) -> bool:
+        """Whether the position moved since the last cut."""
+        return self.position != self._cut_position
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is more to commit than a position."""
+        return bool(self._counts.events)
+
+    def _reject(self, batch: WireBatch, rejects: list[Reject]) -> None:
+        assert self.identity is not None
+        for reject in sorted(rejects, key=lambda reject: reject.index):
+            self._stop_if_told(batch, reject)
+            key, value, headers = dead_letter(self.stream, batch, reject, limit=self.identity.dead_letter_limit)
+            self._letters.keys.append(key)
+            self._letters.values.append(value)
+            assert self._letters.headers is not None
+            self._letters.headers.append(headers)
+            self._counts.dead_letters[reject.stage, reject.reason.split(":")[0]] += 1
+            self.waiting_bytes += len(key or b"") + len(value or b"")
+
+    def _stop_if_told(self, batch: WireBatch, reject: Reject) -> None:
+        names = self.tables if reject.table is None else [reject.table]
+        if any(self.tables[name].table.on_error == "stop" for name in names):
+            where = f"{batch.topic}-{batch.partition} at offset {batch.offsets[reject.index]}"
+            raise RunError(
+                f"bad event in {where} ({reject.stage}: {reject.reason})",
+                'mend the producer and skip the event, or set on_error = "dead-letter"',
+            )
+
+    def _check_partitioning(self, batch: WireBatch, events: Events) -> None:
+        offender = self.decoder.key_evidence(batch, events)
+        if offender is not None:
+            raise KafkaStateError(
+                f"topic {batch.topic} is not partitioned by the field {self.stream.key!r}: the record key at "
+                f"{batch.topic}-{batch.partition} offset {batch.offsets[offender]} is another, or none",
+                f"have producers send {self.stream.key!r} as the record key, or say `partitioned_by_key = true` on "
+                f"stream {self.stream.name} if equal values are always in one partition",
+            )
+
+
+def wall_clock() -> float:
+    """Unix time in seconds."""
+    return time.time()

@@ -1,0 +1,219 @@
+"""A table's keyed state in one source partition: columns of events go in, results come out.
+
+A fold is all or nothing. Operators work on a copy of the rows that the events touch; it is stored only when every
+number in it is finite. If it is not, the events are folded by halves, until the ones that spoil it stand alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.core.batch import Events, Floats, Ints, Reject
+from pipeline.core.config.model import Table
+from pipeline.core.keys import KeyIndex
+from pipeline.core.memory import Memory
+from pipeline.core.readout import Mask, Result, join
+from pipeline.core.run import Attempt, Run
+
+NO_OFFSET = -1
+
+
+@dataclass(frozen=True)
+class Folded:
+    """What a fold did: the events folded (``index``, in order of arrival), their keys' rows, their results if the table
+    emits every one, and the events refused."""
+
+    index: Ints
+    rows: Ints
+    results: dict[str, Result]
+    rejects: list[Reject]
+    skipped: int = 0
+
+
+class TableState:
+    """All keys of one table in one source partition.
+
+    ``times`` and ``offsets`` are the event time and the offset of the last event folded into each row; a row whose offset
+    is ``NO_OFFSET`` has no events (its key was seen in refused ones only). ``live`` counts the others.
+    """
+
+    def __init__(self, table: Table) -> None:
+        self.table = table
+        self.index = KeyIndex()
+        self.memories = {name: Memory(operator, table.shapes(name)) for name, operator in table.operators.items()}
+        self.times: Floats = np.zeros(0)
+        self.offsets: Ints = np.zeros(0, np.int64)
+        self.live = 0
+        self._dirty: Mask = np.zeros(0, bool)
+        self._each = table.emit == "every"
+        self._waves = self._each and any(operator.publish != "readout" for operator in table.operators.values())
+
+    def rows(self, keys: list[bytes]) -> Ints:
+        """The rows of these keys, made where there are none."""
+        rows = self.index.rows(keys)
+        size = len(self.times)
+        if len(self.index) > size:
+            more = max(len(self.index), 2 * size, 64) - size
+            self.times = np.concatenate([self.times, np.zeros(more)])
+            self.offsets = np.concatenate([self.offsets, np.full(more, NO_OFFSET)])
+            self._dirty = np.concatenate([self._dirty, np.zeros(more, bool)])
+            for memory in self.memories.values():
+                memory.reserve(size + more)
+        return rows
+
+    # Folding
+
+    def fold(self, events: Events) -> Folded:
+        """Fold a batch of events, in order for each key."""
+        usable, index, rejects = self._usable(events)
+        skipped = len(events) - len(index) - len(rejects)
+        keys = events.keys if len(index) == len(events) else [events.keys[i] for i in index.tolist()]
+        run = Run(events, index, self.rows(keys))
+        with np.errstate(all="ignore"):
+            pieces = self._by_waves(run, usable) if self._waves else self._fold(run, usable)
+        folded = _joined(pieces)
+        return Folded(folded.index, folded.rows, folded.results, rejects + folded.rejects, skipped)
+
+    def _usable(self, events: Events) -> tuple[dict[str, Mask], Ints, list[Reject]]:
+        """Where fields are missing: the events that each such operator can use, those folded at all, and the refused."""
+        absent = {name: _absent(column) for name, column in events.columns.items()}
+        absent = {name: mask for name, mask in absent.items() if mask.any()}
+        everything = np.arange(len(events))
+        lacking = {
+            name: np.logical_or.reduce([absent[field] for field in fields if field in absent])
+            for name, fields in self.table.fields_of.items()
+            if any(field in absent for field in fields)
+        }
+        if not lacking:
+            return {}, everything, []
+        if self.table.missing == "skip":
+            useless = np.logical_and.reduce([lacking.get(name, np.False_) for name in self.memories])
+            useless = np.broadcast_to(useless, len(events))
+            return {name: ~mask for name, mask in lacking.items()}, everything[~useless], []
+        refused = np.logical_or.reduce(list(lacking.values()))
+        needed = {field for fields in self.table.fields_of.values() for field in fields if field in absent}
+        rejects = [
+            Reject(
+                int(events.index[i]),
+                "decode",
+                f"missing or null: {', '.join(sorted(field for field in needed if absent[field][i]))}",
+                self.table.name,
+            )
+            for i in np.flatnonzero(refused).tolist()
+        ]
+        return {}, everything[~refused], rejects
+
+    def _fold(self, run: Run, usable: dict[str, Mask]) -> list[Folded]:
+        """Fold a run; where that fails, its halves."""
+        attempt = Attempt(run)
+        for name, memory in self.memories.items():
+            used = usable[name][run.index] if name in usable else None
+            attempt.fold(name, memory, used, each=self._each)
+            if attempt.trouble:
+                break
+        if attempt.trouble is None:
+            attempt.accept()
+            self._touch(run)
+            return [Folded(run.index, run.rows, self._with_states(run, attempt.results), [])]
+        if len(run) == 1:
+            stage, reason = attempt.trouble
+            reject = Reject(int(run.events.index[run.index[0]]), stage, reason, self.table.name)
+            return [Folded(run.index[:0], run.rows[:0], {}, [reject])]
+        first = np.arange(len(run)) < len(run) // 2
+        return self._fold(run.where(first), usable) + self._fold(run.where(~first), usable)
+
+    def _by_waves(self, run: Run, usable: dict[str, Mask]) -> list[Folded]:
+        """To publish the memory after every event: fold the first event of each key, then the second, and so on."""
+        wave = np.empty(len(run), np.int64)
+        wave[run.groups.order] = run.groups.position
+        return [piece for n in range(int(wave.max(initial=0)) + 1) for piece in self._fold(run.where(wave == n), usable)]
+
+    def _touch(self, run: Run) -> None:
+        newest = run.newest
+        self.live += int(np.count_nonzero(self.offsets[run.keys] == NO_OFFSET))
+        self.times[run.keys] = run.events.times[newest]
+        self.offsets[run.keys] = run.events.offsets[newest]
+        self._dirty[run.keys] = True
+
+    def _with_states(self, run: Run, readouts: dict[str, Result]) -> dict[str, Result]:
+        """What is published of a run: read-outs, memories (each key comes once then), or both."""
+        if not self._waves:
+            return readouts
+        return self._published(run.rows, readouts)
+
+    def _published(self, rows: Ints, readouts: dict[str, Result]) -> dict[str, Result]:
+        results: dict[str, Result] = {}
+        for name, memory in self.memories.items():
+            publish = memory.operator.publish
+            if publish != "state":
+                results[name] = readouts[name]
+            if publish != "readout":
+                results[f"{name}.state"] = memory.operator.export(memory.gather(rows))
+        return results
+
+    # Reading
+
+    def latest(self, rows: Ints) -> dict[str, Result]:
+        """What was, or would be, published of these keys last."""
+        with np.errstate(all="ignore"):
+            readouts: dict[str, Result] = {
+                name: memory.operator.read(memory.gather(rows)) for name, memory in self.memories.items()
+            }
+            return self._published(rows, readouts)
+
+    def find(self, key: bytes) -> int | None:
+        """The row of a key that has events, or None."""
+        row = self.index.get(key)
+        return row if row is not None and self.offsets[row] != NO_OFFSET else None
+
+    # What changed
+
+    @property
+    def dirty(self) -> bool:
+        """Whether any row changed since :meth:`take_changed`."""
+        return bool(self._dirty.any())
+
+    def take_changed(self) -> Ints:
+        """The rows changed since the last call."""
+        rows = np.flatnonzero(self._dirty)
+        self._dirty[rows] = False
+        return rows
+
+    def clear(self, rows: Ints) -> None:
+        """These keys have no events any more."""
+        self.live -= int(np.count_nonzero(self.offsets[rows] != NO_OFFSET))
+        self.offsets[rows] = NO_OFFSET
+        for memory in self.memories.values():
+            memory.clear(rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the columns of state take."""
+        return sum(memory.nbytes for memory in self.memories.values()) + self.times.nbytes + self.offsets.nbytes
+
+
+def _absent(column: Floats) -> Mask:
+    return np.isnan(column if column.ndim == 1 else column[:, 0])
+
+
+def _joined(pieces: Sequence[Folded]) -> Folded:
+    """Pieces of one batch as one, in order of arrival."""
+    if len(pieces) == 1:
+        return pieces[0]
+    rejects = [reject for piece in pieces for reject in piece.rejects]
+    full = [piece for piece in pieces if len(piece.index)]
+    if not full:
+        return Folded(pieces[0].index, pieces[0].rows, {}, rejects)
+    index = np.concatenate([piece.index for piece in full])
+    order = np.argsort(index, kind="stable")
+    places = np.empty(len(index), np.int64)
+    places[order] = np.arange(len(index))
+    return Folded(
+        index[order],
+        np.concatenate([piece.rows for piece in full])[order],
+        {name: join([piece.results[name] for piece in full], places) for name in full[0].results},
+        rejects,
+    )

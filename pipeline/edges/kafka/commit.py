@@ -1,0 +1,94 @@
+"""The commit: one Kafka transaction carries state, outputs, dead letters and the source offset together.
+
+The steps, one method each (step 1, the cut, is the task's: it needs the state):
+
+2. ``begin`` the transaction on the task's own producer;
+3. ``write`` the cut: changelog rows and pages, meta records, outputs, dead letters;
+4. ``acknowledge``: every write is acknowledged, or nothing is committed;
+5. ``add_offset``: the source offset joins the transaction;
+6. ``end``: commit. In doubt, the next owner's fence settles it (see :mod:`pipeline.edges.kafka.task`).
+"""
+
+from __future__ import annotations
+
+from aiokafka import TopicPartition
+
+from pipeline.core.partition import Cut
+from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.producer import Deadlines, TransactionalProducer
+
+
+def transactional_id(app: str, tp: TopicPartition) -> str:
+    """Of the task that owns a source partition. Frozen: changing it would take away the fence between versions."""
+    return f"streamfold/{app}/{tp.topic}/{tp.partition}"
+
+
+class Committer:
+    """Commits the cuts of one task through a producer that only the newest owner of the partition can use."""
+
+    def __init__(self, settings: ClientSettings, group: str, tp: TopicPartition, deadlines: Deadlines) -> None:
+        self.transactional_id = transactional_id(group, tp)
+        self._settings = settings
+        self._group = group
+        self._tp = tp
+        self._deadlines = deadlines
+        self._producer: TransactionalProducer | None = None
+
+    async def fence(self) -> None:
+        """Take the partition over: whoever owned it can't commit any more, and its open transaction is finished."""
+        await self.close()
+        self._producer = await TransactionalProducer.fence(self._settings, self.transactional_id, self._deadlines)
+
+    async def commit(self, cut: Cut) -> None:
+        """Steps 2 to 6.
+
+        Raises:
+            Fenced, Failed: the transaction did not go through.
+            InDoubt: it may have.
+        """
+        if self.producer.must_renew:
+            await self.fence()
+        await self.begin()
+        await self.write(cut)
+        await self.acknowledge()
+        await self.add_offset(cut)
+        await self.end()
+
+    async def begin(self) -> None:
+        """Step 2."""
+        await self.producer.begin()
+
+    async def write(self, cut: Cut) -> None:
+        """Step 3."""
+        for append in cut.appends:
+            await self.producer.append(append.topic, append.partition, append.keys, append.values, append.headers)
+
+    async def acknowledge(self) -> None:
+        """Step 4."""
+        await self.producer.acknowledge()
+
+    async def add_offset(self, cut: Cut) -> None:
+        """Step 5."""
+        await self.producer.add_offset(self._tp, cut.next_offset, self._group)
+
+    async def end(self) -> None:
+        """Step 6."""
+        await self.producer.commit()
+
+    async def abandon(self) -> None:
+        """Abort what is open, so that readers are not held up, and close."""
+        if self._producer is not None:
+            await self._producer.abort()
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the producer, within a bound."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.close()
+
+    @property
+    def producer(self) -> TransactionalProducer:
+        """The producer of the current fence."""
+        assert self._producer is not None, "fence() comes first"
+        return self._producer

@@ -1,0 +1,169 @@
+"""The data plane of one worker: a member of the consumer group that owns a task for each partition it is assigned.
+
+Start it, ``run`` it until it is stopped or crashes, ``stop`` it. Everything below it reports failures here: what can be
+mended is mended by the tasks, anything else ends the worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+
+from aiokafka import TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import KafkaError
+
+from pipeline.core.config.model import App
+from pipeline.edges.kafka.admin import Admin
+from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.consumer import ColumnarConsumer, PartitionError
+from pipeline.edges.kafka.task import Phase, Task
+from pipeline.edges.kafka.topics import prepare
+from pipeline.edges.kafka.watch import Watch
+from pipeline.edges.kafka.world import World
+from pipeline.edges.metrics import Metrics
+from pipeline.errors import KafkaStateError
+
+log = logging.getLogger(__name__)
+
+EVENTS_A_DRAIN = 20_000
+_IDLE_SECONDS = 0.1
+_HELD_SECONDS = 0.01
+STOP_SECONDS = 9.0
+
+
+class Plane:
+    """One worker's share of the app."""
+
+    def __init__(self, app: App, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+        self.tasks: dict[TopicPartition, Task] = {}
+        self.settings = ClientSettings.of(app)
+        self.world: World | None = None
+        self.watch: Watch | None = None
+        self._consumer: ColumnarConsumer | None = None
+        self._crashed: asyncio.Future[None] | None = None
+        self._stopping = asyncio.Event()
+        self._runs: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Find the broker, see that the topics are as they should be, join the group.
+
+        Raises:
+            KafkaStateError: no broker within ``start_timeout``, or a topic that can't be used.
+        """
+        self._crashed = asyncio.get_running_loop().create_future()
+        admin = Admin(self.settings)
+        topics = await asyncio.to_thread(prepare, admin, self.app)
+        self._consumer = ColumnarConsumer.member(self.settings, self.app)
+        self.world = World(self.app, self.settings, self._consumer, admin, topics, self.metrics, self.crash)
+        self.watch = Watch(self)
+        await self._consumer.start()
+        self._consumer.subscribe([stream.topic for stream in self.app.streams.values()], listener=_Listener(self))
+        self._runs = self.world.spawn(self._drain(), "drain")
+        self.world.spawn(self.watch.run(), "watch")
+
+    async def run(self) -> None:
+        """Until :meth:`stop`; raises what crashed the worker."""
+        assert self._crashed is not None
+        stopped = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait([stopped, self._crashed], return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        if self._crashed.done():
+            self._crashed.result()
+
+    async def stop(self) -> None:
+        """Stop draining, commit what is folded, close the producers, leave the group; nine seconds in all."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        deadline = time.monotonic() + STOP_SECONDS
+        if self._runs is not None:
+            await asyncio.wait([self._runs], timeout=2)
+        await asyncio.gather(*(task.park() for task in self.tasks.values()))
+        await asyncio.gather(*(task.close() for task in self.tasks.values()))
+        self.tasks.clear()
+        if self._consumer is not None:
+            await self._consumer.shutdown(max(0.5, min(3.0, deadline - time.monotonic())))
+        if self.world is not None:
+            self.world.close()
+
+    def crash(self, error: BaseException) -> None:
+        """The worker can't go on."""
+        if self._crashed is not None and not self._crashed.done() and not self._stopping.is_set():
+            self._crashed.set_exception(error)
+
+    # The group's callbacks
+
+    async def revoke(self, revoked: Iterable[TopicPartition]) -> None:
+        """Park the tasks of these partitions, within a bound."""
+        await asyncio.gather(*(self.tasks[tp].park() for tp in revoked if tp in self.tasks))
+
+    def assign(self, assigned: Iterable[TopicPartition]) -> None:
+        """These partitions are ours now, and no others. Returns at once."""
+        assert self._consumer is not None
+        assert self.world is not None
+        self.metrics.rebalanced()
+        ours = set(assigned)
+        assignment = self._consumer.current_assignment()
+        for tp in [tp for tp in self.tasks if tp not in ours]:
+            self.world.spawn(self.tasks.pop(tp).close(), f"close {tp.topic}-{tp.partition}")
+            self.metrics.forget(tp)
+        for tp in ours:
+            self._consumer.pause(tp)
+            task = self.tasks.get(tp)
+            if task is None or task.phase is Phase.CLOSED:
+                task = self.tasks[tp] = Task(self.world, tp)
+            task.assign(assignment)
+
+    # The event's path: drain -> fold (-> commit, by the task)
+
+    async def _drain(self) -> None:
+        assert self._consumer is not None
+        while not self._stopping.is_set():
+            ready = {tp: task for tp, task in self.tasks.items() if task.ready}
+            wanted = {tp for tp, task in ready.items() if not task.full}
+            patience = _IDLE_SECONDS if len(wanted) == len(ready) == len(self.tasks) else _HELD_SECONDS
+            try:
+                drained = await self._consumer.drain(wanted, limit=EVENTS_A_DRAIN, timeout=patience)
+            except PartitionError as error:
+                self._failed(error)
+                continue
+            except KafkaError as error:
+                log.warning("the consumer reports %r; going on", error)
+                await asyncio.sleep(0.5)
+                continue
+            for batch in drained:
+                task = self.tasks.get(batch.tp)
+                if task is not None:
+                    await task.fold(batch.batch, batch.assignment)
+
+    def _failed(self, failure: PartitionError) -> None:
+        task = self.tasks.get(failure.tp)
+        if task is None or not task.ready:
+            return
+        if failure.lasting:
+            raise KafkaStateError(failure.cause, failure.mend)
+        log.warning("%s; fetching again", failure)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    """aiokafka logs and forgets what a callback raises: here it ends the worker."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        try:
+            await self._plane.revoke(revoked)
+        except Exception as error:  # noqa: BLE001
+            self._plane.crash(error)
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        try:
+            self._plane.assign(assigned)
+        except Exception as error:  # noqa: BLE001
+            self._plane.crash(error)

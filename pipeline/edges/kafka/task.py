@@ -1,0 +1,288 @@
+"""A task owns one source partition with all tables of its topic. Its life: fence -> restore -> run -> (commit)* -> park or
+close.
+
+A partition that is revoked is *parked*: committed, and kept with its state and its fence. If it comes back and nobody
+committed in between, the task goes on; if it goes to another worker, it is closed. Whatever goes wrong with a commit, the
+cut is kept until it is known whether it went through: then it is done, or sent again, or the state is restored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import random
+import time
+
+from aiokafka import TopicPartition
+
+from pipeline.core.batch import WireBatch
+from pipeline.core.partition import Cut, GapError, Partition
+from pipeline.edges.kafka.commit import Committer
+from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt
+from pipeline.edges.kafka.restore import Restore
+from pipeline.edges.kafka.world import World
+from pipeline.errors import KafkaStateError
+
+log = logging.getLogger(__name__)
+
+FULL_BYTES = 32 * 1024 * 1024
+BARE_MOVE_SECONDS = 5.0
+PARK_SECONDS = 5.0
+
+
+class Phase(enum.Enum):
+    """Where a task is in its life."""
+
+    WAITING = "waiting"
+    FENCING = "fencing"
+    RESTORING = "restoring"
+    RUNNING = "running"
+    PARKED = "parked"
+    CLOSED = "closed"
+
+
+class Superseded(Exception):
+    """Someone else committed for this partition: the state in memory is not the newest any more."""
+
+
+class Task:
+    """The owner of one source partition."""
+
+    def __init__(self, world: World, tp: TopicPartition) -> None:
+        self.tp = tp
+        self.phase = Phase.WAITING
+        self.assignment: object | None = None
+        self.partition: Partition | None = None
+        self.committed: int | None = None
+        self.restore: Restore | None = None
+        self._world = world
+        self._stream = world.stream_of(tp.topic)
+        self._committer = Committer(world.settings, world.app.name, tp, world.deadlines)
+        self._folding = asyncio.Lock()
+        self._work = asyncio.Event()
+        self._assigned = asyncio.Event()
+        self._leaving = asyncio.Event()
+        self._in_flight: Cut | None = None
+        self._last_commit = 0.0
+        self._trouble_since: float | None = None
+        self._gap: GapError | None = None
+        self._closing = False
+        self._life: asyncio.Task[None] | None = None
+
+    # What the plane asks of it
+
+    def assign(self, assignment: object) -> None:
+        """The partition is ours, by this assignment. Returns at once; the rest happens in the background."""
+        self.assignment = assignment
+        self._leaving.clear()
+        self._assigned.set()
+        if self._life is None:
+            self._life = self._world.spawn(self._live(), name=f"task {self.tp.topic}-{self.tp.partition}")
+
+    async def park(self) -> None:
+        """The partition is revoked: commit what is folded and keep everything, or give up the state, within a bound."""
+        self.assignment = None
+        self._assigned.clear()
+        self._leaving.set()
+        self._work.set()
+        try:
+            async with asyncio.timeout(PARK_SECONDS):
+                while self.phase is Phase.RUNNING:
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            log.warning("%s could not be committed within %s s of its revocation", self.name, PARK_SECONDS)
+            await self.close()
+
+    async def close(self) -> None:
+        """End the task; what is not committed is dropped. The next owner folds it again."""
+        self._closing = True
+        self._leaving.set()
+        if self._life is not None:
+            self._life.cancel()
+            await asyncio.wait([self._life], timeout=3)
+        self.phase = Phase.CLOSED
+        await self._committer.abandon()
+
+    @property
+    def ready(self) -> bool:
+        """Whether it takes events now."""
+        return self.phase is Phase.RUNNING and self.assignment is not None and self._gap is None
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits to be committed that no more events may be taken."""
+        if self.partition is None:
+            return True
+        in_flight = self._in_flight.nbytes if self._in_flight else 0
+        return self.partition.waiting_bytes + in_flight > FULL_BYTES
+
+    @property
+    def name(self) -> str:
+        """For people: topic-partition."""
+        return f"{self.tp.topic}-{self.tp.partition}"
+
+    async def fold(self, batch: WireBatch, assignment: object) -> None:
+        """Fold a batch that was drained under this assignment; it is dropped if that is not the current one."""
+        async with self._folding:
+            if not self.ready or assignment is not self.assignment or self.partition is None:
+                return
+            partition = self.partition
+            try:
+                await self._world.in_thread(partition.fold, batch)
+            except GapError as gap:
+                self._gap = gap
+                self._work.set()
+                return
+        if partition.changed:
+            self._work.set()
+
+    # Its life
+
+    async def _live(self) -> None:
+        while not self._closing:
+            try:
+                await self._assigned.wait()
+                if self.partition is None:
+                    await self._own()
+                elif self.phase is Phase.PARKED:
+                    await self._reclaim()
+                if self._assigned.is_set():
+                    self._run()
+                    await self._commit_until_revoked()
+                    self.phase = Phase.PARKED
+            except (Superseded, GapError, Fenced, Failed, InDoubt) as trouble:
+                self.partition = None
+                self.phase = Phase.WAITING
+                await self._stumble(trouble)
+
+    async def _own(self) -> None:
+        """Fence the previous owner, and only then read what it left."""
+        self.phase = Phase.FENCING
+        assignment = self.assignment
+        await self._committer.fence()
+        if self.assignment is not assignment:
+            return
+        self.phase = Phase.RESTORING
+        async with self._world.restores:
+            self.restore = Restore(self._world, self._stream, self.tp, self._committer.transactional_id)
+            partition, self.committed = await self.restore.run()
+        self.restore = None
+        if self.committed is None:
+            await self._commit_start(partition)
+        self.partition, self._gap, self._in_flight = partition, None, None
+        self._trouble_since = None
+
+    async def _commit_start(self, partition: Partition) -> None:
+        """A first start commits where it begins, so that every later start begins there too."""
+        cut = partition.cut()
+        await self._committer.commit(cut)
+        self.committed = cut.next_offset
+
+    async def _reclaim(self) -> None:
+        """Parked, and given back: go on if nobody committed in between."""
+        committed = await self._world.committed(self.tp)
+        if committed != self.committed:
+            raise Superseded(f"parked at {self.committed}, but {committed} is committed")
+
+    def _run(self) -> None:
+        """Seek and take events, in one step of the loop."""
+        assert self.partition is not None
+        self._world.consumer.seek_and_resume(self.tp, self.partition.position, self.assignment)
+        self.phase = Phase.RUNNING
+        log.info("%s runs from offset %s", self.name, self.partition.position)
+
+    async def _commit_until_revoked(self) -> None:
+        while True:
+            await self._wait_for_work()
+            leaving = self._leaving.is_set()
+            assert self.partition is not None
+            if self._gap is not None:
+                raise self._gap
+            if self.partition.moved:
+                await self._commit()
+            if leaving:
+                return
+
+    async def _wait_for_work(self) -> None:
+        """Until there is something to commit and the interval since the last commit is over, or the task has to leave."""
+        try:
+            async with asyncio.timeout(BARE_MOVE_SECONDS):
+                await self._work.wait()
+        except TimeoutError:
+            return
+        self._work.clear()
+        wait = self._last_commit + self._world.app.commit_interval - time.monotonic()
+        if wait > 0 and not self._leaving.is_set():
+            try:
+                async with asyncio.timeout(wait):
+                    await self._leaving.wait()
+            except TimeoutError:
+                pass
+
+    # Committing
+
+    async def _commit(self) -> None:
+        cut = self._in_flight = await self._cut()
+        began = self._last_commit = time.monotonic()
+        while True:
+            try:
+                await self._committer.commit(cut)
+                break
+            except (Fenced, Failed, InDoubt) as trouble:
+                if await self._settle(cut, trouble):
+                    break
+        self.committed = cut.next_offset
+        self._in_flight = None
+        self._trouble_since = None
+        self._world.metrics.committed(self._stream.name, self.tp, cut, time.monotonic() - began)
+
+    async def _cut(self) -> Cut:
+        """Step 1: a consistent copy. A fold and a cut exclude each other."""
+        async with self._folding:
+            assert self.partition is not None
+            return self.partition.cut()
+
+    async def _settle(self, cut: Cut, trouble: Exception) -> bool:
+        """A commit failed, or may have: a new fence settles it. Returns whether the cut went through; if not, it is to
+        be sent again.
+
+        Raises:
+            Superseded: neither this cut nor the one before it is the last commit.
+        """
+        await self._stumble(trouble)
+        while True:
+            try:
+                await self._committer.fence()
+                committed = await self._world.committed(self.tp)
+                if committed == self.committed != cut.next_offset:
+                    await asyncio.sleep(1)
+                    committed = await self._world.committed(self.tp)
+                break
+            except (Fenced, Failed, InDoubt) as again:
+                await self._stumble(again)
+        if committed == cut.next_offset:
+            return True
+        if committed == self.committed:
+            return False
+        raise Superseded(f"at {cut.next_offset} after {self.committed}, but {committed} is committed")
+
+    async def _stumble(self, trouble: Exception) -> None:
+        """Something went wrong on the way to the broker: abort, wait a little, give up after long enough."""
+        await self._committer.abandon()
+        self._world.metrics.stumbled(trouble)
+        now = time.monotonic()
+        self._trouble_since = self._trouble_since or now
+        if isinstance(trouble, Failed) and trouble.lasting:
+            raise KafkaStateError(f"{self.name}: {trouble}", trouble.mend) from trouble
+        if now - self._trouble_since > self._world.app.broker_timeout:
+            raise KafkaStateError(
+                f"{self.name}: no progress for {self._world.app.broker_timeout:.0f} s: {trouble}",
+                "see that the broker is up and reachable; raise broker_timeout if it may be away longer",
+            ) from trouble
+        if isinstance(trouble, Fenced) and self.assignment is None:
+            raise Superseded(f"fenced after the partition was revoked: {trouble}") from trouble
+        log.warning("%s: %s; trying again", self.name, trouble)
+        beat = self._world.app.session_timeout / 5
+        pause = beat if isinstance(trouble, Fenced) else 0.1
+        await asyncio.sleep(pause * random.uniform(1, 2))  # noqa: S311  jitter; a heartbeat tells who lost the partition

@@ -1,0 +1,84 @@
+"""What the tasks of one worker share: the configuration, the consumer, the topics, a thread to fold in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
+
+from pipeline.core.config.model import App, Stream
+from pipeline.edges.kafka.admin import Admin, TopicInfo
+from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.consumer import ColumnarConsumer
+from pipeline.edges.kafka.errors import Failed
+from pipeline.edges.kafka.producer import Deadlines
+from pipeline.edges.metrics import Metrics
+
+RESTORES_AT_ONCE = 4
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class World:
+    """Made by the plane, handed to every task."""
+
+    def __init__(
+        self,
+        app: App,
+        settings: ClientSettings,
+        consumer: ColumnarConsumer,
+        admin: Admin,
+        topics: Mapping[str, TopicInfo],
+        metrics: Metrics,
+        crash: Callable[[BaseException], None],
+    ) -> None:
+        self.app = app
+        self.settings = settings
+        self.consumer = consumer
+        self.admin = admin
+        self.topics = dict(topics)
+        self.metrics = metrics
+        self.deadlines = Deadlines()
+        self.restores = asyncio.Semaphore(RESTORES_AT_ONCE)
+        self._crash = crash
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="fold")
+        self._streams = {stream.topic: stream for stream in app.streams.values()}
+
+    def stream_of(self, topic: str) -> Stream:
+        """The stream that reads a source topic."""
+        return self._streams[topic]
+
+    async def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do CPU work beside the event loop, one piece at a time: a slow operator must not stop the heartbeats."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Start background work whose failure ends the worker."""
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(self._done)
+        return task
+
+    async def committed(self, tp: TopicPartition) -> int | None:
+        """The group's committed offset of a source partition; None if there is none.
+
+        Raises:
+            Failed: the broker did not answer in time.
+        """
+        try:
+            async with asyncio.timeout(self.deadlines.request):
+                return await self.consumer.committed(tp)
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise Failed(f"the committed offset of {tp.topic}-{tp.partition} can't be read: {error!r}") from error
+
+    def close(self) -> None:
+        """Let the thread go."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._crash(error)
