@@ -1,15 +1,44 @@
-"""Group a batch by key, once, for all operators of a table; and scans that never mix two keys."""
+"""Group a batch by key, once, for all operators of a table, and lay its runs side by side for vector arithmetic."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _RADIX = 1 << 16
+
+
+@dataclass(frozen=True)
+class Block:
+    """Runs of similar length side by side: ``events[r, i]`` is the sorted index of event r of group ``groups[i]``.
+
+    A run shorter than the block is filled up, behind its own events, with events of other groups. ``inside`` are the
+    places of the flattened block that are not filling (None: all of them), ``own`` the sorted events there; ``last``
+    (g,) is each run's last rank. So what is computed rank by rank from the first never sees the filling.
+    """
+
+    groups: Ints
+    events: Ints
+    inside: Ints | None
+    own: Ints
+    last: Ints
+
+    def put(self, results: npt.NDArray[Any], out: npt.NDArray[Any]) -> None:
+        """Store the block's results, (L, g, ...), with the sorted events they belong to: ``out`` is (N, ...)."""
+        flat = results.reshape((-1, *results.shape[2:]))
+        out[self.own] = flat if self.inside is None else flat[self.inside]
+
+    def final(self, results: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """The results of each run's last event, (g, ...)."""
+        return results[self.last, np.arange(len(self.last))]
 
 
 @dataclass(frozen=True)
@@ -27,6 +56,43 @@ class Groups:
     segment: Ints
     position: Ints
     last: Ints
+
+    def ordinals(self, before: Ints) -> Ints:
+        """Each event's number among all of its key's, from 1, when the keys had ``before`` (G,) events: (N,)."""
+        return before[self.segment] + self.position + 1
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """All runs, in blocks of lengths up to 1, 2, 4, 8, ...: at most half of a block is filling."""
+        return tuple(_blocks(np.arange(len(self.start)), self.start, self.count, len(self.order)))
+
+    def pieces(self, limit: int) -> Iterator[Block]:
+        """All runs in blocks of at most ``limit`` events; the pieces of a longer run come one after the other."""
+        for done in range(0, int(self.count.max(initial=0)), limit):
+            groups = np.flatnonzero(self.count > done)
+            start, count = (self.start[groups] + done, np.minimum(self.count[groups] - done, limit))
+            yield from _blocks(groups, start, count, len(self.order))
+
+
+def _blocks(groups: Ints, start: Ints, count: Ints, total: int) -> Iterator[Block]:
+    """Blocks of the runs ``start[i] : start[i] + count[i]``, which belong to ``groups[i]``, of ``total`` events."""
+    size = np.frexp(count - 1.0)[1].astype(np.uint8)
+    by_size = np.argsort(size, kind="stable")
+    end = 0
+    for members in np.bincount(size).tolist():
+        if members == 0:
+            continue
+        begin, end = end, end + members
+        run = by_size[begin:end]
+        length = count[run]
+        rank = np.arange(int(length.max()))[:, None]
+        events = start[run] + rank
+        if int(length.min()) == len(rank):
+            yield Block(groups[run], events, None, events.reshape(-1), length - 1)
+            continue
+        inside = np.flatnonzero(rank < length)
+        own = events.reshape(-1)[inside]
+        yield Block(groups[run], np.minimum(events, total - 1), inside, own, length - 1)
 
 
 def stable_order(rows: Ints) -> Ints:

@@ -13,28 +13,35 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-import numpy as np
 import numpy.typing as npt
 
-from operators.grouping import Groups
+from operators.grouping import Floats, Groups, Ints
+from operators.options import OperatorError, field_names, one_of
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+__all__ = [
+    "Batch",
+    "Field",
+    "FieldSpec",
+    "Layout",
+    "Operator",
+    "OperatorError",
+    "Readout",
+    "Ring",
+    "RingView",
+    "Shape",
+    "State",
+]
+
 Shape = tuple[int, ...]
 """Of one event's input: ``()`` for a number, ``(d,)`` for a vector of d numbers."""
 
-Readout = Floats | dict[str, Floats]
+FieldSpec = str | Sequence[str]
+"""What a role reads: the name of a field (a number or a vector), or the names of the scalar fields of a vector."""
+
+Readout = Floats | Ints | dict[str, Floats]
 """Results for a run of events or of keys: ``(N,)``, ``(N, d)``, or named parts of those. NaN means undefined (null)."""
-
-
-class OperatorError(ValueError):
-    """An option of an operator that can't be used: ``option`` names it, the message says what was expected."""
-
-    def __init__(self, option: str, message: str) -> None:
-        super().__init__(message)
-        self.option = option
 
 
 @dataclass(frozen=True)
@@ -80,13 +87,13 @@ class RingView:
 class State:
     """The state of G keys: ``fields[name]`` has G as its leading axis and may be changed in place; rings may not."""
 
-    fields: dict[str, npt.NDArray[np.generic]]
+    fields: dict[str, npt.NDArray[Any]]
     rings: dict[str, RingView] = field(default_factory=dict)
 
-    def __getitem__(self, name: str) -> npt.NDArray[np.generic]:
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
         return self.fields[name]
 
-    def __setitem__(self, name: str, value: npt.NDArray[np.generic]) -> None:
+    def __setitem__(self, name: str, value: npt.NDArray[Any]) -> None:
         self.fields[name][...] = value
 
 
@@ -108,17 +115,23 @@ class Operator(ABC):
     """A memory of constant size for each key. Subclasses are frozen dataclasses whose fields are the options.
 
     ``roles`` names the inputs, e.g. ``("key", "value")``; for each there is an option of that name holding a field's
-    name, or a tuple of names of scalar fields. ``publish`` says what the output record carries of it: the read-out,
-    the memory itself, or both.
+    name, or a tuple of names of scalar fields, or None where the role may be left out. ``publish`` says what the output
+    record carries of it: the read-out, the memory itself, or both. Raises OperatorError for an option it can't use.
     """
 
     publish: Literal["readout", "state", "both"] = "readout"
 
     roles: ClassVar[tuple[str, ...]] = ("value",)
 
+    def __post_init__(self) -> None:
+        one_of("publish", self.publish, ("readout", "state", "both"))
+        for role in self.roles:
+            if (given := getattr(self, role)) is not None:
+                object.__setattr__(self, role, field_names(role, given))
+
     def inputs(self) -> dict[str, str | tuple[str, ...]]:
         """By role, the field of the event it reads, or the scalar fields that make up the vector."""
-        return {role: getattr(self, role) for role in self.roles}
+        return {role: names for role in self.roles if (names := getattr(self, role)) is not None}
 
     @abstractmethod
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
