@@ -1,0 +1,46 @@
+# Every target sets itself up: all it needs is make and Python 3.11 or newer.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test lint bench docs-check soak lock clean
+
+demo: $(READY)
+	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
+
+test: $(READY)
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m bench
+
+docs-check: $(READY)
+	$(BIN)/pytest -m docs
+
+# The long form of the fault runs: SOAK_SECONDS and the seed are read by the tests themselves.
+soak: $(READY)
+	$(BIN)/pytest -m soak --timeout 0 -s
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "streamfold needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+	  { echo "The venv module is missing: install your system's package for it (python3-venv)" >&2; exit 2; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The lock holds names, versions and hashes only: where packages come from is the installing machine's affair.
+lock: $(READY)
+	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements.lock
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .streamfold
+	find operators pipeline tests bench examples -type d -name __pycache__ -prune -exec rm -rf {} +
