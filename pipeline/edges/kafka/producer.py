@@ -1,0 +1,374 @@
+"""The transactions of one task: columns into record batches, and no wait without an end.
+
+aiokafka retries every transactional request for ever, lets a transaction commit whose batches failed, and repeats a
+commit whose answer was lost. This module puts the bounds, the check and the count around it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
+from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.sender import Sender
+from aiokafka.producer.transaction_manager import TransactionManager, TransactionResult, TransactionState
+
+from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, RecordTooLarge, TransactionError
+
+log = logging.getLogger(__name__)
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+BATCH_BYTES = 512 * 1024
+
+_FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping)
+_FORBIDDEN = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, TransactionalIdAuthorizationFailed)
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """Bounds in seconds. ``request`` < ``commit`` < ``transaction``: a commit is given up before the broker does it.
+
+    ``commit`` bounds a whole transaction, from begin to commit, and also the fence; ``transaction`` is what the broker
+    grants before it aborts by itself.
+    """
+
+    request: float = 5.0
+    commit: float = 10.0
+    transaction: float = 30.0
+    abort: float = 2.0
+    close: float = 1.0
+
+
+class TransactionalProducer:
+    """A fenced producer: begin, append, acknowledge, add_offset, commit; and again while not `must_renew`.
+
+    Made by `fence`. One coroutine at a time. After any error: `abort`, `close`, and fence a new one.
+    """
+
+    def __init__(self, producer: _Producer, deadlines: Deadlines, limits: Mapping[str, int]) -> None:
+        self._producer = producer
+        self._deadlines = deadlines
+        self._limits = limits
+        self._deadline = 0.0
+        self._acks: list[tuple[str, asyncio.Future[Any]]] = []
+        self._clean = True
+
+    @classmethod
+    async def fence(
+        cls,
+        settings: ClientSettings,
+        transactional_id: str,
+        deadlines: Deadlines | None = None,
+        limits: Mapping[str, int] | None = None,
+    ) -> TransactionalProducer:
+        """Take the transactional id over: its previous producer can write no more, its open transaction is finished.
+
+        ``limits`` are the max.message.bytes of topics, by name: no larger batch is made for them.
+
+        Raises `Failed` (`Fenced` if another took the id at the same moment).
+        """
+        deadlines = deadlines or Deadlines()
+        self = cls(_Producer(settings, transactional_id, deadlines), deadlines, limits or {})
+        self._deadline = time.monotonic() + deadlines.commit
+        try:
+            async with self._bounded(f"fencing {transactional_id}"):
+                await self._producer.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    @property
+    def must_renew(self) -> bool:
+        """Whether a new producer has to be fenced before the next transaction.
+
+        So it is after anything but a commit that took exactly one request: a repeated one may still be on its way and
+        would end the next transaction of the same epoch.
+        """
+        return not self._clean
+
+    async def begin(self) -> None:
+        """Begin a transaction; everything up to its commit has to be done by the commit deadline."""
+        if not self._clean:
+            raise Failed("this producer must be renewed before it begins another transaction")
+        self._clean = False
+        self._deadline = time.monotonic() + self._deadlines.commit
+        async with self._bounded("begin"):
+            self._require(TransactionState.READY)
+            await self._producer.begin_transaction()
+
+    async def append(
+        self,
+        topic: str,
+        partition: int,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        headers: Iterable[Headers] | None = None,
+    ) -> None:
+        """Append records, in order, stamped with the wall clock. Returns when they are queued: see `acknowledge`.
+
+        Raises `RecordTooLarge` for a record over the topic's limit, `Failed` or `Fenced`.
+        """
+        async with self._bounded(f"writing to {topic}"):
+            self._require(TransactionState.IN_TRANSACTION)
+            if partition not in await self._producer.client._wait_on_metadata(topic):
+                raise Failed(f"{topic} has no partition {partition}", lasting=True, mend=f"see how {topic} was made")
+            for batch in self._batches(topic, keys, values, headers):
+                ack = await self._producer.send_batch(batch, topic, partition=partition)
+                self._acks.append((topic, ack))
+                # A batch of small records takes several milliseconds to build, and heartbeats go over the same loop.
+                await asyncio.sleep(0)
+
+    async def acknowledge(self) -> None:
+        """Wait until the broker has everything that was appended. One refused batch fails the transaction."""
+        async with self._bounded("waiting for acknowledgements"):
+            if self._acks:
+                await asyncio.wait([ack for _, ack in self._acks])
+            acks, self._acks = self._acks, []
+            errors = [(topic, ack.exception()) for topic, ack in acks]
+            for topic, error in errors:
+                if isinstance(error, MessageSizeTooLargeError):
+                    raise RecordTooLarge(topic) from error
+                if error is not None:
+                    raise error
+            self._require(TransactionState.IN_TRANSACTION)
+
+    async def add_offset(self, tp: TopicPartition, offset: int, group: str) -> None:
+        """Make the group's committed offset of a source partition part of the transaction."""
+        async with self._bounded("adding the source offset"):
+            self._require_acknowledged()
+            await self._producer.send_offsets_to_transaction({tp: offset}, group)
+
+    async def commit(self) -> None:
+        """Commit. Raises `InDoubt` if the outcome is unknown, `Failed` or `Fenced` if nothing was committed."""
+        async with self._bounded("committing"):
+            self._require_acknowledged()
+            self._require(TransactionState.IN_TRANSACTION)
+        sender = self._producer.sender
+        sender.ends = 0
+        try:
+            async with self._bounded("committing"):
+                await self._producer.commit_transaction()
+        except TransactionError as error:
+            # One request, answered with "fenced": it was refused. Of several, an earlier one may have been taken.
+            if isinstance(error, Fenced) and sender.ends == 1:
+                raise
+            raise InDoubt(str(error)) from error
+        self._clean = sender.ends == 1
+
+    async def abort(self) -> bool:
+        """End an open transaction, so that it holds up no reader; whether that was achieved within its bound."""
+        self._forget()
+        self._clean = False
+        producer = self._producer
+        if producer._closed or producer.transactions.state not in (
+            TransactionState.IN_TRANSACTION,
+            TransactionState.ABORTABLE_ERROR,
+        ):
+            return False
+        try:
+            async with asyncio.timeout(self._deadlines.abort):
+                await producer.abort_transaction()
+        except (KafkaError, TimeoutError) as error:
+            log.warning("the transaction of %s was not aborted: %r", producer.transactions.transactional_id, error)
+            return False
+        return True
+
+    async def close(self) -> None:
+        """Close hard, within twice the close deadline; an open transaction is left to the next owner's fence."""
+        self._forget()
+        self._clean = False
+        await self._producer.close(self._deadlines.close)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _batches(
+        self,
+        topic: str,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        headers: Iterable[Headers] | None,
+    ) -> Iterator[BatchBuilder]:
+        limit = self._limits.get(topic)
+        size = BATCH_BYTES if limit is None else min(BATCH_BYTES, limit)
+        batch, count, now, end = _new_batch(size), 0, int(time.time() * 1000), 0
+        append = batch._builder.append
+        for key, value, extra in zip(
+            keys, values, repeat([]) if headers is None else headers, strict=headers is not None
+        ):
+            if append(count, now, key, value, extra) is None:
+                end += count
+                yield _sealed(batch, count, topic, end, limit)
+                batch, count, now = _new_batch(size), 0, int(time.time() * 1000)
+                append = batch._builder.append
+                append(0, now, key, value, extra)
+            count += 1
+        if count:
+            yield _sealed(batch, count, topic, end + count, limit)
+
+    def _require(self, state: TransactionState) -> None:
+        found = self._producer.transactions.state
+        if found is not state:
+            raise KafkaError(f"the producer is {found.name}, not {state.name}") from self._producer.fatal
+
+    def _require_acknowledged(self) -> None:
+        """Nothing else keeps aiokafka from committing a transaction some of whose batches were refused."""
+        if self._acks:
+            raise Failed(f"{len(self._acks)} batches are not acknowledged")
+
+    def _forget(self) -> None:
+        for _, ack in self._acks:
+            if not ack.cancel() and not ack.cancelled():
+                ack.exception()
+        self._acks = []
+
+    @asynccontextmanager
+    async def _bounded(self, what: str) -> AsyncIterator[None]:
+        """Bound what is done inside by the deadline, and turn its errors into ours."""
+        try:
+            async with asyncio.timeout(self._deadline - time.monotonic()):
+                yield
+        except (KafkaError, TimeoutError, OSError) as error:
+            raise self._verdict(what, error) from error
+
+    def _verdict(self, what: str, error: BaseException) -> Failed:
+        # The sender dies of a fatal error and hands everyone else a copy that has lost its cause.
+        for candidate in (error, error.__cause__, self._producer.fatal):
+            if isinstance(candidate, _FENCED):
+                return Fenced(f"{what}: {candidate!r}")
+            if isinstance(candidate, _FORBIDDEN):
+                return Failed(f"{what}: {candidate!r}", lasting=True, mend="give this user the permission")
+        if isinstance(error, TimeoutError):
+            return Failed(f"{what}: not done within {self._deadlines.commit:g} s")
+        return Failed(f"{what}: {error!r}")
+
+
+def _new_batch(size: int) -> BatchBuilder:
+    return BatchBuilder(size, 0, is_transactional=True)
+
+
+def _sealed(batch: BatchBuilder, count: int, topic: str, end: int, limit: int | None) -> BatchBuilder:
+    # A builder takes its first record whatever its size, and nothing after one that is too large.
+    if limit is not None and batch.size() > limit:
+        raise RecordTooLarge(topic, end - 1, batch.size(), limit)
+    batch._relative_offset = count
+    batch.close()
+    return batch
+
+
+class _Producer(AIOKafkaProducer):  # type: ignore[misc]
+    """aiokafka's producer with our transaction manager and sender in place of its own."""
+
+    def __init__(self, settings: ClientSettings, transactional_id: str, deadlines: Deadlines) -> None:
+        super().__init__(
+            **settings.for_aiokafka(),
+            acks="all",
+            linger_ms=0,
+            max_batch_size=BATCH_BYTES,
+            request_timeout_ms=int(deadlines.request * 1000),
+            transactional_id=transactional_id,
+            transaction_timeout_ms=int(deadlines.transaction * 1000),
+        )
+        self.transactions = _Transactions(transactional_id, int(deadlines.transaction * 1000))
+        self._txn_manager = self._message_accumulator._txn_manager = self.transactions
+        self.sender = self._sender = _Sender(
+            self.client,
+            acks=-1,
+            txn_manager=self.transactions,
+            message_accumulator=self._message_accumulator,
+            retry_backoff_ms=100,
+            request_timeout_ms=self._request_timeout_ms,
+        )
+
+    @property
+    def fatal(self) -> BaseException | None:
+        """What the sender died of, down to the broker's word."""
+        routine = self.sender.sender_task
+        if routine is None or not routine.done() or routine.cancelled():
+            return None
+        error: BaseException | None = routine.exception()
+        return error.__cause__ or error if error is not None else None
+
+    async def close(self, timeout: float) -> None:
+        """Close without flushing: aiokafka's `stop` waits for batches that no one will ever take."""
+        if self._closed:
+            return
+        self._closed: bool | None = True
+        await self.sender.shut(timeout)
+        self.transactions.quiet()
+        closing = asyncio.ensure_future(self.client.close())
+        await asyncio.wait([closing], timeout=timeout)
+
+
+class _Transactions(TransactionManager):  # type: ignore[misc]
+    """Counts sequence numbers the way the broker does."""
+
+    def increment_sequence_number(self, tp: TopicPartition, increment: int) -> None:
+        """After 2**31 - 1 comes 0; aiokafka goes on with the smallest negative number, and the broker refuses that."""
+        self._sequence_numbers[tp] = (self._sequence_numbers[tp] + increment) % 2**31
+
+    def quiet(self) -> None:
+        """See what no one waits for any more, or the loop reports it as an error that was never retrieved."""
+        waiter = self._transaction_waiter
+        if waiter is not None and waiter.done() and not waiter.cancelled():
+            waiter.exception()
+
+
+class _Sender(Sender):  # type: ignore[misc]
+    """Counts the requests that end a transaction, and knows its own tasks so that it can be shut within a bound."""
+
+    def __init__(self, client: Any, **arguments: Any) -> None:
+        super().__init__(client, **arguments)
+        self.ends = 0
+        self._requests: set[asyncio.Task[Any]] = set()
+
+    async def shut(self, timeout: float) -> None:
+        """Stop sending: let the requests under way finish for ``timeout`` seconds, then cancel them."""
+        if self._sender_task is None:
+            return
+        self._sender_task.cancel()
+        running = {self._sender_task, *self._requests}
+        _, running = await asyncio.wait(running, timeout=timeout)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running, timeout=timeout)
+
+    def _maybe_do_transactional_request(self) -> asyncio.Task[Any] | None:
+        task: asyncio.Task[Any] | None = super()._maybe_do_transactional_request()
+        if task is not None:
+            self._track(task)
+        return task
+
+    async def _send_produce_req(self, node_id: int, batches: Any) -> None:
+        task = asyncio.current_task()
+        if task is not None:
+            self._track(task)
+        await super()._send_produce_req(node_id, batches)
+
+    async def _do_txn_commit(self, commit_result: TransactionResult) -> None:
+        self.ends += 1
+        await super()._do_txn_commit(commit_result)
+
+    def _track(self, task: asyncio.Task[Any]) -> None:
+        self._requests.add(task)
+        task.add_done_callback(self._requests.discard)
