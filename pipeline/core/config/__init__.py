@@ -1,0 +1,6 @@
+"""What a pipeline is made of, from a TOML file or from Python."""
+
+from pipeline.core.config.model import App, KafkaSecurity, Stream, Table
+from pipeline.core.config.problem import ConfigError, Problem
+
+__all__ = ["App", "ConfigError", "KafkaSecurity", "Problem", "Stream", "Table"]

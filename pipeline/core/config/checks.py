@@ -1,0 +1,160 @@
+"""The checks that look at several options at once. Each raises ConfigError with all that it found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from operators import OperatorError
+from operators.operator import Operator
+from pipeline.core.config.kinds import topic_name
+from pipeline.core.config.problem import ConfigError, Problem, alternatives, mismatch, shown, unknown
+
+if TYPE_CHECKING:
+    from pipeline.core.config.model import App, KafkaSecurity, Stream, Table
+
+RESERVED = ("key", "time", "partition", "offset")
+"""Fields of every output record; the names of operators come after them."""
+
+
+def refuse(problems: Iterable[Problem]) -> None:
+    """Raise ConfigError if there is a problem."""
+    found = tuple(problems)
+    if found:
+        raise ConfigError(found)
+
+
+def check_stream(stream: Stream) -> None:
+    """A stream's format, and the fields that it names."""
+    refuse(_stream(stream))
+
+
+def _stream(stream: Stream) -> Iterator[Problem]:
+    if stream.binary:
+        yield from _binary(stream)
+    elif stream.fields:
+        yield Problem(("fields",), mismatch(list(stream.fields), f"none: {stream.format} records name their fields"))
+    for option, field in (("key", stream.key), ("time", stream.time)):
+        if field in stream.vectors:
+            yield Problem((option,), mismatch(field, "a field that isn't a vector"))
+    if stream.key is not None and stream.key == stream.time:
+        yield Problem(("time",), mismatch(stream.time, "another field than the key"))
+
+
+def _binary(stream: Stream) -> Iterator[Problem]:
+    if not stream.fields:
+        yield Problem(
+            ("fields",), f"is missing, expected the names of the columns of {stream.format} records, in order"
+        )
+        return
+    if stream.key is not None:
+        yield Problem(
+            ("key",), mismatch(stream.key, f"none: {stream.format} records hold numbers, so their record's key is used")
+        )
+    if stream.time is not None and stream.time not in stream.fields:
+        yield Problem(("time",), unknown("field", stream.time, stream.fields))
+    for field in stream.vectors:
+        if field not in stream.fields:
+            yield Problem(("vectors", field), unknown("field", field, stream.fields))
+
+
+def check_table(table: Table) -> None:
+    """The names of a table's operators, the fields they read, and whether their shapes fit."""
+    refuse(
+        problem.under("operators", name)
+        for name, operator in table.operators.items()
+        for problem in _operator(table, name, operator)
+    )
+
+
+def _operator(table: Table, name: str, operator: Operator) -> Iterator[Problem]:
+    if name in RESERVED:
+        yield Problem(
+            (), f"found the name {shown(name)}, expected another: every output record has a field of that name"
+        )
+    if f"{name}.state" in table.operators and operator.publish != "readout":
+        yield Problem(("publish",), mismatch(operator.publish, f'"readout": {shown(name + ".state")} is an operator'))
+    misread = [problem for role, field in operator.inputs().items() for problem in _input(table.stream, role, field)]
+    yield from misread
+    if misread:
+        return
+    try:
+        operator.layout(table.shapes(name))
+    except OperatorError as error:
+        yield Problem((error.option,), str(error))
+
+
+def _input(stream: Stream, role: str, given: str | tuple[str, ...]) -> Iterator[Problem]:
+    for place, field in enumerate([given] if isinstance(given, str) else given):
+        path = (role,) if isinstance(given, str) else (role, place)
+        if not isinstance(given, str) and field in stream.vectors:
+            yield Problem(path, mismatch(field, f"a number: the stream {shown(stream.name)} has it as a vector"))
+        elif field in {stream.key, stream.time}:
+            what = "key" if field == stream.key else "time"
+            yield Problem(
+                path, mismatch(field, f"a field with numbers: the stream {shown(stream.name)} has it as its {what}")
+            )
+        elif stream.binary and field not in stream.fields:
+            yield Problem(path, unknown("field", field, stream.fields))
+
+
+def check_kafka(security: KafkaSecurity) -> None:
+    """That a login and certificates go with the protocol."""
+    refuse(_kafka(security))
+
+
+def _kafka(security: KafkaSecurity) -> Iterator[Problem]:
+    sasl = security.security_protocol.startswith("SASL")
+    for option in ("sasl_username", "sasl_password"):
+        if sasl and getattr(security, option) is None:
+            yield Problem((option,), f"is missing, expected text: security_protocol is {security.security_protocol}")
+        elif not sasl and getattr(security, option) is not None:
+            expected = alternatives(["SASL_SSL", "SASL_PLAINTEXT"])
+            yield Problem(
+                ("security_protocol",), mismatch(security.security_protocol, f"{expected}: there is a {option}")
+            )
+    ssl = security.security_protocol.endswith("SSL")
+    for option in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+        if not ssl and getattr(security, option) is not None:
+            expected = alternatives(["SSL", "SASL_SSL"])
+            yield Problem(
+                ("security_protocol",), mismatch(security.security_protocol, f"{expected}: there is a {option}")
+            )
+    if security.ssl_keyfile is not None and security.ssl_certfile is None:
+        yield Problem(("ssl_certfile",), "is missing, expected the certificate of ssl_keyfile")
+
+
+def check_app(app: App, declared: Mapping[str, Stream]) -> None:
+    """That no two topics are one: sources, outputs, changelogs and dead letters."""
+    refuse(_app(app, declared))
+
+
+def _app(app: App, declared: Mapping[str, Stream]) -> Iterator[Problem]:
+    for table in app.tables.values():
+        known = declared.get(table.stream.name, app.streams[table.stream.name])
+        if known != table.stream:
+            yield Problem(
+                ("tables", table.name, "stream"),
+                f"found another stream of the name {shown(known.name)}, expected one a name",
+            )
+    taken: dict[str, str] = {}
+    for path, topic, role in _topics(app):
+        if topic in taken:
+            yield Problem(path, f"found the topic {shown(topic)} for {role}, expected another: it is {taken[topic]}")
+        else:
+            taken[topic] = role
+        try:
+            topic_name(topic)
+        except ValueError:
+            yield Problem(path, f"found the topic {shown(topic)} for {role}, expected a name of at most 249 characters")
+
+
+def _topics(app: App) -> Iterator[tuple[tuple[str, ...], str, str]]:
+    """Every topic with the path of what names it, and what it is for."""
+    for stream in app.streams.values():
+        yield ("streams", stream.name, "topic"), stream.topic, f"the source of the stream {shown(stream.name)}"
+    yield ("app", "name"), app.dead_letters, "the dead letters"
+    for table in app.tables.values():
+        path = ("tables", table.name)
+        yield path, app.changelog(table), f"the changelog of the table {shown(table.name)}"
+        yield (*path, "output"), app.output(table), f"the output of the table {shown(table.name)}"

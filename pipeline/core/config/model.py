@@ -1,0 +1,216 @@
+# ruff: noqa: RUF009 - the defaults are descriptors, one for the class
+"""The objects of a configuration: an :class:`App` of :class:`Table` s, each kept from a :class:`Stream`.
+
+They are what a TOML file becomes and what Python code writes; every check lives here, in the constructors, which raise
+:class:`~pipeline.core.config.problem.ConfigError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from operators.operator import Operator, Shape
+from pipeline.core.config import kinds
+from pipeline.core.config.checks import check_app, check_kafka, check_stream, check_table
+from pipeline.core.config.fingerprint import fingerprint
+from pipeline.core.config.option import Option, Secret
+
+Format = Literal["json", "msgpack", "float64", "float32"]
+TimeUnit = Literal["s", "ms", "us", "ns"]
+Start = Literal["earliest", "latest"]
+Emit = Literal["every", "commit"]
+Missing = Literal["dead-letter", "skip"]
+OnError = Literal["dead-letter", "stop"]
+OnNull = Literal["dead-letter", "delete"]
+Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An input topic with its decoding."""
+
+    name: Option[str, str] = kinds.name("The stream's name.")
+    topic: Option[str, str] = kinds.topic("The topic that is read.")
+    format: Option[Format, Format] = kinds.choice(
+        Format, "json", "How values are encoded; float64 and float32 are raw little-endian numbers."
+    )
+    key: Option[str | None, str | None] = kinds.optional(
+        kinds.text("a field's name", "The field of the value that is the entity's key. Left out: the record's key.")
+    )
+    time: Option[str | None, str | None] = kinds.optional(
+        kinds.text("a field's name", "The field with the event time (Unix time, RFC 3339). Left out: the record's.")
+    )
+    time_unit: Option[TimeUnit, TimeUnit] = kinds.choice(TimeUnit, "s", "The unit of a numeric event time.")
+    vectors: Option[Mapping[str, int], Mapping[str, int]] = kinds.widths(
+        "Fields that are arrays of numbers, and their lengths. Every other field that an operator reads is one number."
+    )
+    fields: Option[Sequence[str], tuple[str, ...]] = kinds.texts(
+        "a list of different fields' names", "For float64 and float32: the names of a record's columns, in order."
+    )
+    start: Option[Start, Start] = kinds.choice(Start, "earliest", "Where a new consumer group begins.")
+    partitions: Option[int, int] = kinds.count(
+        4, 10_000, "Partitions of the topic, when `send`, `demo` or `run --embedded` has to make it."
+    )
+    partitioned_by_key: Option[bool, bool] = kinds.flag(
+        "The topic is partitioned by the key field, even where a record's own key is another one, or none."
+    )
+
+    def __post_init__(self) -> None:
+        check_stream(self)
+
+    @property
+    def binary(self) -> bool:
+        """Whether a record is a row of raw numbers."""
+        return self.format in ("float64", "float32")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Keyed state, kept from a stream by operators. An operator's name is its field in the output record."""
+
+    name: Option[str, str] = kinds.name("The table's name.")
+    stream: Option[Stream, Stream] = kinds.instance(Stream, "The stream that is folded.")
+    operators: Option[Mapping[str, Operator], Mapping[str, Operator]] = kinds.operators(
+        "The operators, by the names that their results have in the output record."
+    )
+    emit: Option[Emit, Emit] = kinds.choice(
+        Emit, "every", "What is published: every event's result, or each touched key's latest, once a commit."
+    )
+    output: Option[str | None, str | None] = kinds.optional(
+        kinds.topic("The topic that results are published to. Left out: <app>-<table>.")
+    )
+    missing: Option[Missing, Missing] = kinds.choice(
+        Missing,
+        "dead-letter",
+        "What becomes of an event that lacks a field: a dead letter, or skipped by its operators.",
+    )
+    on_error: Option[OnError, OnError] = kinds.choice(
+        OnError, "dead-letter", "What becomes of an event that can't be folded: a dead letter, or the worker stops."
+    )
+    on_null: Option[OnNull, OnNull] = kinds.choice(
+        OnNull, "dead-letter", "What a record with a null value does: a dead letter, or the key's state is deleted."
+    )
+    metrics_keys: Option[Sequence[str], tuple[str, ...]] = kinds.texts(
+        "a list of different keys", "The keys whose values are exposed as metrics."
+    )
+
+    def __post_init__(self) -> None:
+        check_table(self)
+
+    @cached_property
+    def fields_of(self) -> Mapping[str, tuple[str, ...]]:
+        """By operator, the fields of an event that it reads, each once."""
+        return {name: tuple(dict.fromkeys(_fields(operator))) for name, operator in self.operators.items()}
+
+    @cached_property
+    def inputs(self) -> Mapping[str, Shape]:
+        """Every field that an operator reads, with its shape: ``()`` for a number, ``(d,)`` for a vector."""
+        fields = (field for fields in self.fields_of.values() for field in fields)
+        return {field: self._shape(field) for field in fields}
+
+    def shapes(self, operator: str) -> Mapping[str, Shape]:
+        """By role, the shape of one event's input to an operator: a list of n scalar fields has ``(n,)``."""
+        inputs = self.operators[operator].inputs()
+        return {role: self._shape(field) if isinstance(field, str) else (len(field),) for role, field in inputs.items()}
+
+    def _shape(self, field: str) -> Shape:
+        width = self.stream.vectors.get(field)
+        return () if width is None else (width,)
+
+
+@dataclass(frozen=True)
+class KafkaSecurity:
+    """How to talk to a broker that asks for TLS or a login. Secrets don't show in the repr."""
+
+    security_protocol: Option[Protocol, Protocol] = kinds.choice(Protocol, "PLAINTEXT", "How brokers are talked to.")
+    sasl_mechanism: Option[Mechanism, Mechanism] = kinds.choice(Mechanism, "PLAIN", "How to log in.")
+    sasl_username: Option[str | None, str | None] = kinds.optional(
+        kinds.text("text that isn't empty", "The user to log in as.")
+    )
+    sasl_password: Option[str | None, Secret | None] = kinds.optional(
+        kinds.secret("The password, best given as `${NAME}` or `file:PATH`.")
+    )
+    ssl_cafile: Option[str | None, str | None] = kinds.optional(
+        kinds.text("a file's path", "Certificates that are trusted (PEM).", is_path=True)
+    )
+    ssl_certfile: Option[str | None, str | None] = kinds.optional(
+        kinds.text("a file's path", "The client's certificate (PEM).", is_path=True)
+    )
+    ssl_keyfile: Option[str | None, str | None] = kinds.optional(
+        kinds.text("a file's path", "The key of the client's certificate (PEM).", is_path=True)
+    )
+
+    def __post_init__(self) -> None:
+        check_kafka(self)
+
+
+@dataclass(frozen=True)
+class App:
+    """A pipeline: its tables, and how it runs. Its name is the consumer group and begins the names of its topics."""
+
+    name: Option[str, str] = kinds.name("The consumer group; the prefix of changelogs, outputs and dead letters.")
+    tables: Option[Iterable[Table] | Mapping[str, Table], Mapping[str, Table]] = kinds.named(Table, "The tables.")
+    streams: Option[Iterable[Stream] | Mapping[str, Stream], Mapping[str, Stream]] = kinds.named(
+        Stream, "The streams; those that tables read need not be named again.", ()
+    )
+    brokers: Option[str, str] = kinds.addresses("localhost:9092", "The brokers to begin with: host:port, by commas.")
+    commit_interval: Option[str | float, float] = kinds.duration(
+        "100ms", "Time between the commits of a busy partition: one transaction each."
+    )
+    http: Option[str, str] = kinds.address(
+        "127.0.0.1:6066", "Where HTTP is served; worker i of `--workers` on port + i."
+    )
+    replication: Option[int, int] = kinds.count(1, 100, "Replicas of each topic that is made.")
+    session_timeout: Option[str | float, float] = kinds.duration(
+        "10s", "A worker that was silent for so long is replaced."
+    )
+    start_timeout: Option[str | float, float] = kinds.duration("30s", "How long a start waits for a broker.")
+    broker_timeout: Option[str | float, float] = kinds.duration("120s", "How long a running worker waits for a broker.")
+    kafka: Option[KafkaSecurity | None, KafkaSecurity | None] = kinds.optional(
+        kinds.instance(KafkaSecurity, "TLS and login of the brokers.")
+    )
+
+    def __post_init__(self) -> None:
+        declared = self.streams
+        read = {table.stream.name: table.stream for table in self.tables.values()}
+        self.__dict__["streams"] = {**declared, **read}
+        check_app(self, declared)
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return self.name
+
+    @property
+    def dead_letters(self) -> str:
+        """The topic of events that could not be folded."""
+        return f"{self.name}-dead-letters"
+
+    def output(self, table: Table) -> str:
+        """The topic that a table's results are published to."""
+        return table.output or f"{self.name}-{table.name}"
+
+    def changelog(self, table: Table) -> str:
+        """The topic that a table's state is logged to."""
+        return f"{self.name}-{table.name}-changelog"
+
+    def tables_of(self, stream: Stream) -> tuple[Table, ...]:
+        """The tables that are kept from a stream."""
+        return tuple(table for table in self.tables.values() if table.stream.name == stream.name)
+
+    def fields_read(self, stream: Stream) -> Mapping[str, Shape]:
+        """Every field of a stream that some table's operators read, with its shape."""
+        return {field: shape for table in self.tables_of(stream) for field, shape in table.inputs.items()}
+
+    def fingerprint(self, table: Table) -> str:
+        """Names the meaning of a table's state: 16 hexadecimal digits that change when older state can't be read on."""
+        return fingerprint(table)
+
+
+def _fields(operator: Operator) -> Iterable[str]:
+    for field in operator.inputs().values():
+        yield from (field,) if isinstance(field, str) else field
