@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+import time
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import aiokafka.client
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    IllegalSaslStateError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 from aiokafka.protocol.metadata import MetadataRequest
 
-from pipeline.errors import InputError
+from pipeline.edges.kafka.errors import Unreachable
+from pipeline.errors import InputError, KafkaStateError
 
 if TYPE_CHECKING:
     from pipeline.core.config.model import App
+
+
+_KNOCK_SECONDS = 0.25
+_REFUSED = (
+    AuthenticationFailedError,
+    AuthenticationMethodNotSupported,
+    IllegalSaslStateError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
 
 
 class _LookupOnly(MetadataRequest):  # type: ignore[misc]
@@ -64,6 +86,45 @@ class ClientSettings:
     def for_kafka_python(self) -> dict[str, Any]:
         """Keyword arguments of kafka-python's clients. Raises `InputError` if a certificate file cannot be read."""
         return self.for_aiokafka()
+
+    async def reach(self, timeout: float) -> None:
+        """Wait for a broker that lets us in, up to ``timeout`` seconds.
+
+        Raises:
+            KafkaStateError: at once, if a broker answers but refuses the login or the TLS handshake.
+            Unreachable: none answered in time.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            failures = [
+                await self._knock(host, port, timeout) for host, port, _ in collect_hosts(self.bootstrap_servers)
+            ]
+            if None in failures:
+                return
+            if time.monotonic() >= deadline:
+                raise Unreachable(
+                    f"no broker at {self.bootstrap_servers} within {timeout:g} s ({failures[0]})",
+                    "start Kafka, or correct `brokers`; `streamfold run --embedded` brings its own",
+                )
+            await asyncio.sleep(_KNOCK_SECONDS)
+
+    async def _knock(self, host: str, port: int, timeout: float) -> str | None:
+        """Connect once; what went wrong, or None."""
+        arguments = self.for_aiokafka()
+        del arguments["bootstrap_servers"]
+        try:
+            async with asyncio.timeout(timeout):
+                connection = await create_conn(host, port, request_timeout_ms=5_000, **arguments)
+        except _REFUSED as error:
+            cause = f"the broker at {host}:{port} refuses the login: {error}"
+            raise KafkaStateError(cause, "correct sasl_mechanism, sasl_username and sasl_password") from None
+        except ssl.SSLError as error:
+            cause = f"no TLS with the broker at {host}:{port}: {error.reason or error}"
+            raise KafkaStateError(cause, "correct security_protocol and the ssl_ files") from None
+        except (OSError, KafkaError, TimeoutError) as error:
+            return str(error) or type(error).__name__
+        connection.close()
+        return None
 
     def _common(self) -> dict[str, Any]:
         settings: dict[str, Any] = {

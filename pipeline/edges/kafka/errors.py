@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from aiokafka import TopicPartition
 
+from pipeline.errors import KafkaStateError
+
 
 class PartitionError(Exception):
     """Fetching one partition failed: a corrupt batch, an offset outside the log, no permission. No record was passed.
@@ -62,3 +64,7 @@ class RecordTooLarge(Failed):
 
 class InDoubt(TransactionError):
     """The commit was asked for, its outcome is unknown. A new producer settles it; then the committed offset tells."""
+
+
+class Unreachable(KafkaStateError, Failed):
+    """The broker does not answer: a task tries again, a command ends."""

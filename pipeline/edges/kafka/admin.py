@@ -1,0 +1,356 @@
+"""Topics, offsets, groups and transactions, as an administrator sees them.
+
+Everything here blocks: call it from a thread. It works through kafka-python, the second client of this project, so what
+it reports is independent of the client that writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from aiokafka import TopicPartition
+from kafka import TopicPartition as Partition
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, OffsetSpec
+from kafka.errors import (
+    AuthorizationError,
+    GroupIdNotFoundError,
+    KafkaError,
+    TopicAlreadyExistsError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from kafka.structs import OffsetAndMetadata
+
+from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.errors import Failed, Unreachable
+from pipeline.edges.kafka.producer import TransactionalProducer
+from pipeline.errors import KafkaStateError
+
+T = TypeVar("T")
+
+Isolation = Literal["read_committed", "read_uncommitted"]
+
+DEAD_LETTER_HEADROOM = 64 * 1024
+
+_REQUEST_MS = 10_000
+_SETTLE_SECONDS = 30.0
+_POLL_SECONDS = 0.1
+_CONFIGS = ("cleanup.policy", "max.message.bytes", "min.insync.replicas")
+
+
+@dataclass(frozen=True)
+class TopicInfo:
+    """A topic as the broker describes it; ``topic_id`` tells it from a later one of the same name."""
+
+    name: str
+    topic_id: str
+    partitions: int
+    replication: int
+    cleanup_policy: str
+    max_message_bytes: int
+    min_insync_replicas: int
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """A topic as it should be. One that exists is compared in what decides over right and wrong results.
+
+    That is the number of partitions (``exactly``, or at least so many), and the clean-up policy where it is ``strict``.
+    """
+
+    name: str
+    partitions: int
+    replication: int
+    configs: Mapping[str, str]
+    exactly: bool = False
+    strict: bool = False
+
+    @classmethod
+    def source(cls, name: str, partitions: int, replication: int = 1) -> TopicSpec:
+        """An input topic, with the broker's defaults."""
+        return cls(name, partitions, replication, {})
+
+    @classmethod
+    def changelog(cls, name: str, partitions: int, replication: int = 1) -> TopicSpec:
+        """Compacted, early and in small segments, for it is read from end to end at every restore."""
+        configs = {
+            "cleanup.policy": "compact",
+            "segment.bytes": str(64 * 1024 * 1024),
+            "min.cleanable.dirty.ratio": "0.1",
+            **_durable(replication),
+        }
+        return cls(name, partitions, replication, configs, exactly=True, strict=True)
+
+    @classmethod
+    def output(cls, name: str, partitions: int, emit: str, replication: int = 1) -> TopicSpec:
+        """Every event's result is kept by time, each key's latest for ever."""
+        policy = "compact" if emit == "commit" else "delete"
+        return cls(name, partitions, replication, {"cleanup.policy": policy, **_durable(replication)})
+
+    @classmethod
+    def dead_letters(cls, name: str, partitions: int, largest_source: int, replication: int = 1) -> TopicSpec:
+        """``largest_source`` is the greatest max.message.bytes of the sources: their records fit, with our headers."""
+        configs = {"cleanup.policy": "delete", "max.message.bytes": str(largest_source + DEAD_LETTER_HEADROOM)}
+        return cls(name, partitions, replication, {**configs, **_durable(replication)})
+
+    def mismatch(self, info: TopicInfo) -> str | None:
+        """What is wrong with a topic that is there, or None."""
+        if info.partitions < self.partitions or (self.exactly and info.partitions > self.partitions):
+            wanted = f"{'' if self.exactly else 'at least '}{self.partitions}"
+            return f"topic {self.name} has {info.partitions} partitions instead of {wanted}"
+        policy = self.configs.get("cleanup.policy")
+        if self.strict and info.cleanup_policy != policy:
+            return f"topic {self.name} has cleanup.policy {info.cleanup_policy} instead of {policy}"
+        return None
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The first offset of a partition, and the one after its last record (of those that may be read)."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Hanging:
+    """A transaction that nobody ends: its id, age in seconds, and the partitions whose readers it holds up."""
+
+    transactional_id: str
+    age: float
+    partitions: tuple[str, ...]
+
+
+class Admin:
+    """An administrator's view of one cluster. Connects at the first call, within ``timeout`` seconds.
+
+    Every call raises `KafkaStateError` where the broker refuses, and its kind `Unreachable` where it does not answer.
+    """
+
+    def __init__(self, settings: ClientSettings, timeout: float = 30.0) -> None:
+        self._settings = settings
+        self._timeout = timeout
+        self._client: Any = None
+        self._connecting = threading.Lock()
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        with self._connecting:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    # -- topics -------------------------------------------------------------------------------------------------------
+
+    def describe(self, names: Iterable[str]) -> dict[str, TopicInfo]:
+        """The topics of these names that exist."""
+        wanted = list(dict.fromkeys(names))
+        if not wanted:
+            return {}
+        with self._asking() as client:
+            found = [topic for topic in client.describe_topics(wanted) if _usable(topic)]
+            configs = self._configs(client, [topic["name"] for topic in found])
+        return {topic["name"]: _info(topic, configs[topic["name"]]) for topic in found if topic["name"] in configs}
+
+    def create(self, specs: Iterable[TopicSpec]) -> dict[str, TopicInfo]:
+        """Make the topics that are missing, wait until they can be seen, and check all of them.
+
+        That another made a topic at the same moment is no error; that it is another topic is.
+        """
+        wanted = {spec.name: spec for spec in specs}
+        there = self.describe(wanted)
+        missing = {name: _request(spec) for name, spec in wanted.items() if name not in there}
+        if missing:
+            with self._asking() as client:
+                answer = client.create_topics(missing, raise_errors=False)
+            for topic in answer["topics"]:
+                error = for_code(topic["error_code"])
+                if topic["error_code"] and error is not TopicAlreadyExistsError:
+                    reason = topic["error_message"] or error.__name__
+                    raise KafkaStateError(
+                        f"cannot make topic {topic['name']}: {reason}", "make it by hand, or allow it"
+                    )
+            there = self._await(lambda: self._all_of(wanted), f"topics {', '.join(missing)} do not appear")
+        for name, spec in wanted.items():
+            if (trouble := spec.mismatch(there[name])) is not None:
+                raise KafkaStateError(trouble, f"`streamfold reset FILE`, or make {name} anew as it should be")
+        return there
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete topics and wait until they are gone; one that is not there is no error."""
+        wanted = list(names)
+        if not wanted:
+            return
+        with self._asking() as client:
+            answer = client.delete_topics(wanted, raise_errors=False)
+        for topic in answer["topics"]:
+            error = for_code(topic["error_code"])
+            if topic["error_code"] and error is not UnknownTopicOrPartitionError:
+                raise KafkaStateError(f"cannot delete topic {topic['name']}: {error.__name__}", "delete it by hand")
+        self._await(lambda: not self.describe(wanted) or None, f"topics {', '.join(wanted)} do not go away")
+
+    # -- offsets ------------------------------------------------------------------------------------------------------
+
+    def bounds(self, tp: TopicPartition, isolation: Isolation = "read_uncommitted") -> Bounds:
+        """Start and end of one partition: see `all_bounds`."""
+        return self.all_bounds([tp], isolation)[tp]
+
+    def all_bounds(
+        self, tps: Iterable[TopicPartition], isolation: Isolation = "read_uncommitted"
+    ) -> dict[TopicPartition, Bounds]:
+        """Start and end; the end is the high watermark, or for ``read_committed`` the last stable offset."""
+        wanted = [Partition(*tp) for tp in tps]
+        with self._asking() as client:
+            starts, ends = (
+                client.list_partition_offsets(dict.fromkeys(wanted, spec), isolation_level=isolation) if wanted else {}
+                for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
+            )
+        return {TopicPartition(*tp): Bounds(starts[tp].offset, ends[tp].offset) for tp in wanted}
+
+    def committed(self, group: str) -> dict[TopicPartition, int]:
+        """The group's committed offsets, where it has any."""
+        with self._asking() as client:
+            offsets = client.list_group_offsets({group: None})[group]
+        return {TopicPartition(*tp): found.offset for tp, found in offsets.items() if found.offset >= 0}
+
+    def set_committed(self, group: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """Set committed offsets of a group without members."""
+        request = {Partition(*tp): OffsetAndMetadata(offset, "", -1) for tp, offset in offsets.items()}
+        with self._asking() as client:
+            for tp, error in client.alter_group_offsets(group, request).items():
+                if error.errno:
+                    raise KafkaStateError(
+                        f"cannot set the offset of {group} at {tp.topic}-{tp.partition}: {error.__name__}",
+                        "stop the group's members first",
+                    )
+
+    def delete_committed(self, group: str) -> None:
+        """Delete a group without members, with its offsets; one that is not there is no error."""
+        with self._asking() as client:
+            outcome = client.delete_groups([group])[group]
+        if outcome not in ("OK", GroupIdNotFoundError.__name__):
+            raise KafkaStateError(f"cannot delete the offsets of group {group}: {outcome}", "stop its members first")
+
+    def members(self, group: str) -> list[str]:
+        """Who is in the group now: client id and host of each member."""
+        with self._asking() as client:
+            described = client.describe_groups([group])[group]
+        return [f"{member['client_id']} at {member['client_host']}" for member in described["members"]]
+
+    # -- transactions -------------------------------------------------------------------------------------------------
+
+    def fence(self, transactional_ids: Sequence[str]) -> None:
+        """Take these ids over and let go: whoever held one can write no more, open transactions are finished."""
+
+        async def take(transactional_id: str) -> None:
+            producer = await TransactionalProducer.fence(self._settings, transactional_id)
+            await producer.close()
+
+        async def take_all() -> None:
+            await asyncio.gather(*(take(transactional_id) for transactional_id in transactional_ids))
+
+        try:
+            asyncio.run(take_all())
+        except Failed as error:
+            raise Unreachable(str(error), error.mend or "see that the broker is up, then do it again") from error
+
+    def hanging(self, older_than: float = 60.0) -> list[Hanging]:
+        """Transactions of the cluster that have been open for more than ``older_than`` seconds."""
+        with self._asking() as client:
+            # kafka-python adds five minutes of grace to what it is given; ours is exact.
+            limit = older_than - 300
+            found = client.find_hanging_transactions(max_transaction_timeout_ms=int(limit * 1000))
+        return [
+            Hanging(
+                transaction["transactional_id"],
+                transaction["age_ms"] / 1000,
+                tuple(f"{tp.topic}-{tp.partition}" for tp in transaction["topic_partitions"]),
+            )
+            for transaction in found
+        ]
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _all_of(self, wanted: Mapping[str, TopicSpec]) -> dict[str, TopicInfo] | None:
+        there = self.describe(wanted)
+        return there if len(there) == len(wanted) else None
+
+    def _configs(self, client: Any, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        if not names:
+            return {}
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name, dict.fromkeys(_CONFIGS)) for name in names]
+        described: dict[str, dict[str, Any]] = client.describe_configs(resources, config_filter="all")["topic"]
+        # Of a topic that was deleted between the two questions there is a name without configs.
+        return {name: config for name, config in described.items() if config}
+
+    def _await(self, look: Callable[[], T | None], trouble: str) -> T:
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while (seen := look()) is None:
+            if time.monotonic() > deadline:
+                raise KafkaStateError(f"{trouble} within {_SETTLE_SECONDS:g} s", "see the broker's log")
+            time.sleep(_POLL_SECONDS)
+        return seen
+
+    @contextmanager
+    def _asking(self) -> Iterator[Any]:
+        """The connected client; turns its errors into ours."""
+        try:
+            yield self._connected()
+        except AuthorizationError as error:
+            raise KafkaStateError(f"this user may not do that: {error}", "give it the permission") from error
+        except UnknownTopicOrPartitionError as error:
+            raise KafkaStateError(f"a topic or partition does not exist: {error}", "see that it was made") from error
+        except (KafkaError, OSError) as error:
+            cause = f"the broker at {self._settings.bootstrap_servers} does not answer as it should: {error!r}"
+            raise Unreachable(cause, "see that it is up and reachable") from error
+
+    def _connected(self) -> Any:
+        with self._connecting:
+            if self._client is None:
+                # kafka-python would try a refused login again and again until the time is over.
+                asyncio.run(self._settings.reach(self._timeout))
+                self._client = KafkaAdminClient(
+                    **self._settings.for_kafka_python(),
+                    bootstrap_timeout_ms=int(self._timeout * 1000),
+                    request_timeout_ms=_REQUEST_MS,
+                    reconnect_backoff_max_ms=1_000,
+                )
+            return self._client
+
+
+def _durable(replication: int) -> dict[str, str]:
+    """With three replicas an acknowledged commit is on two of them, or it can be lost with one."""
+    return {"min.insync.replicas": "2"} if replication >= 3 else {}
+
+
+def _request(spec: TopicSpec) -> dict[str, Any]:
+    return {
+        "num_partitions": spec.partitions,
+        "replication_factor": spec.replication,
+        "configs": dict(spec.configs),
+    }
+
+
+def _usable(topic: Mapping[str, Any]) -> bool:
+    """Whether a described topic exists and each of its partitions has a leader."""
+    if topic["error_code"]:
+        return False
+    return all(not partition["error_code"] and partition["leader_id"] >= 0 for partition in topic["partitions"])
+
+
+def _info(topic: Mapping[str, Any], configs: Mapping[str, Any]) -> TopicInfo:
+    return TopicInfo(
+        name=topic["name"],
+        topic_id=str(topic["topic_id"]),
+        partitions=len(topic["partitions"]),
+        replication=len(topic["partitions"][0]["replica_nodes"]),
+        cleanup_policy=configs["cleanup.policy"]["value"],
+        max_message_bytes=int(configs["max.message.bytes"]["value"]),
+        min_insync_replicas=int(configs["min.insync.replicas"]["value"]),
+    )
