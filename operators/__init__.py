@@ -1,10 +1,37 @@
 """Memories kept for each key, as pure folds over columns of numbers."""
 
 from operators.count import Count
+from operators.ewma import Ewma
+from operators.kv_mean import KvMean
+from operators.kv_window import KvWindow
+from operators.linear_attention import LinearAttention
 from operators.mean import Mean
+from operators.moving_mean import MovingMean
 from operators.operator import Operator, OperatorError
+from operators.weighted_moving_mean import WeightedMovingMean
 
-__all__ = ["TYPES", "Count", "Mean", "Operator", "OperatorError"]
+__all__ = [
+    "TYPES",
+    "Count",
+    "Ewma",
+    "KvMean",
+    "KvWindow",
+    "LinearAttention",
+    "Mean",
+    "MovingMean",
+    "Operator",
+    "OperatorError",
+    "WeightedMovingMean",
+]
 
-TYPES: dict[str, type[Operator]] = {"count": Count, "mean": Mean}
+TYPES: dict[str, type[Operator]] = {
+    "count": Count,
+    "mean": Mean,
+    "moving_mean": MovingMean,
+    "weighted_moving_mean": WeightedMovingMean,
+    "ewma": Ewma,
+    "kv_mean": KvMean,
+    "kv_window": KvWindow,
+    "linear_attention": LinearAttention,
+}
 """The operators by the name that ``type`` has in a configuration."""

@@ -22,15 +22,19 @@ class Count(Operator):
     roles: ClassVar[tuple[str, ...]] = ()
 
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
+        """The count."""
         return Layout((Field("count", dtype="<i8"),))
 
     def fold(self, state: State, batch: Batch, *, each: bool) -> Ints | None:
+        """Count the batch; the count after each event."""
         result = batch.groups.ordinals(state["count"]) if each else None
         state["count"] += batch.groups.count
         return result
 
     def read(self, state: State, query: Floats | None = None) -> Ints:
+        """The count."""
         return state["count"].copy()
 
     def export(self, state: State) -> Sequence[Mapping[str, object]]:
+        """``{"count": n}``."""
         return [{"count": count} for count in state["count"].tolist()]

@@ -26,10 +26,12 @@ class Mean(Operator):
     value: FieldSpec
 
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
+        """The count and the compensated sum."""
         shape = shapes["value"]
         return Layout((Field("count", dtype="<i8"), Field("sum", shape), Field("lost", shape)))
 
     def fold(self, state: State, batch: Batch, *, each: bool) -> Floats | None:
+        """Add the batch to the sum; the mean after each event."""
         groups = batch.groups
         running = running_sums(groups, state["sum"], state["lost"], batch.columns["value"], each=each)
         before = state["count"].copy()
@@ -40,9 +42,11 @@ class Mean(Operator):
         return divide(total + lost, groups.ordinals(before))
 
     def read(self, state: State, query: Floats | None = None) -> Floats:
+        """The mean."""
         return divide(state["sum"] + state["lost"], state["count"])
 
     def export(self, state: State) -> Sequence[Mapping[str, object]]:
+        """``{"count": n, "mean": m}``."""
         return [
             {"count": count, "mean": mean if count else None}
             for count, mean in zip(state["count"].tolist(), self.read(state).tolist(), strict=True)

@@ -147,9 +147,11 @@ class Operator(ABC):
 
     @abstractmethod
     def read(self, state: State, query: Floats | None = None) -> Readout:
-        """The latest result of each of the G keys: what the last event's ``each`` result was. ``query`` (G, d_k)
-        replaces the last event's own, where the operator has one."""
+        """The latest result of each of the G keys: what the last event's ``each`` result was.
+
+        ``query`` (G, d_k) replaces the last event's own, where the operator has one.
+        """
 
     @abstractmethod
     def export(self, state: State) -> Sequence[Mapping[str, object]]:
-        """The memory itself of each of the G keys as plain numbers and lists, for subscribers (``publish = "state"``)."""
+        """The memory itself of each of the G keys as plain numbers and lists, for ``publish = "state"``."""

@@ -50,6 +50,13 @@ def number(option: str, given: object, expected: str) -> float:
     return float(given)
 
 
+def numbers(option: str, given: object, expected: str) -> tuple[float, ...]:
+    """A list of at least one finite number; ``expected`` says which, in words."""
+    if not isinstance(given, Sequence) or isinstance(given, str) or not given:
+        raise _mismatch(option, given, expected)
+    return tuple(number(option, each, expected) for each in given)
+
+
 def _is_name(name: object) -> bool:
     return isinstance(name, str) and name != ""
 

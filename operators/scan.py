@@ -1,7 +1,8 @@
-"""Running sums of many keys at once that lose no digits and never mix two keys.
+"""Running sums and decays of many keys at once that never mix two keys.
 
 A global cumulative sum minus an offset would be shorter, and wrong: beside a key of size 1e12 one of 1e-3 keeps no
-correct digit. Here every key is summed from its own start, event by event, so that the results are the same bits
+correct digit. Here every key is summed from its own start. What a compensated sum adds up is ``high``, what plain
+addition gives, and ``low``, what each of its roundings lost; event by event, so that the results are the same bits
 however the events are cut into batches.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.grouping import Floats, Groups
+from operators.grouping import Floats, Groups, Ints
 
 _NARROW = 8
 """Up to this many events a key, one vector addition a rank is quicker than NumPy's own accumulation."""
@@ -23,17 +24,18 @@ def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 
 def running_sums(
-    groups: Groups, high: Floats, low: Floats, terms: Floats, *, each: bool
+    groups: Groups, high: Floats, low: Floats, terms: Floats, errors: Floats | None = None, *, each: bool
 ) -> tuple[Floats, Floats] | None:
     """Add ``terms`` (N, ...) to the compensated sums ``high + low`` (G, ...) of their groups, in place.
 
-    ``high`` is what plain addition gives; ``low`` adds up what each of its roundings lost. With ``each``, returns the
-    two after every event, (N, ...). The error of ``high + low`` is that of one rounding (Neumaier 1974; Ogita, Rump
+    ``errors`` (N, ...) is what the terms themselves lost already, if anything. With ``each``, returns high and low
+    after every event, (N, ...). The error of ``high + low`` is about that of one rounding (Neumaier 1974; Ogita, Rump
     and Oishi 2005, Sum2).
     """
     result = (np.empty_like(terms), np.empty_like(terms)) if each else None
     for block in groups.blocks:
-        highs, lows = _accumulate(high[block.groups], low[block.groups], terms[block.events])
+        lost = None if errors is None else errors[block.events]
+        highs, lows = accumulate(high[block.groups], low[block.groups], terms[block.events], lost)
         high[block.groups], low[block.groups] = block.final(highs), block.final(lows)
         if result is not None:
             block.put(highs, result[0])
@@ -41,22 +43,47 @@ def running_sums(
     return result
 
 
-def _accumulate(high: Floats, low: Floats, terms: Floats) -> tuple[Floats, Floats]:
-    """The compensated sums (L, g, ...) after each rank of ``terms`` (L, g, ...), which is used up."""
+def accumulate(high: Floats, low: Floats, terms: Floats, errors: Floats | None = None) -> tuple[Floats, Floats]:
+    """The compensated sums (L, g, ...) after each of L ranks of ``terms``, which start at ``high + low`` (g, ...)."""
     if len(terms) <= _NARROW:
-        lows = np.empty_like(terms)
+        highs, lows = np.empty_like(terms), np.empty_like(terms)
         for rank in range(len(terms)):
             high, lost = two_sum(high, terms[rank])
-            low = low + lost
-            terms[rank], lows[rank] = high, low
-        return terms, lows
+            low = low + (lost if errors is None else lost + errors[rank])
+            highs[rank], lows[rank] = high, low
+        return highs, lows
     sums = np.concatenate([high[None], terms])
     np.cumsum(sums, axis=0, out=sums)
     before, after = sums[:-1], sums[1:]
     part = after - before
-    lost = before - (after - part)
-    terms -= part
-    lost += terms
+    lost = (before - (after - part)) + (terms - part)
+    if errors is not None:
+        lost += errors
     lost[0] += low
-    np.cumsum(lost, axis=0, out=lost)
-    return after, lost
+    return after, np.cumsum(lost, axis=0, out=lost)
+
+
+def decayed_sums(groups: Groups, decay: Floats, terms: Floats) -> Floats:
+    """After every event, ``s_i = decay_i s_{i-1} + terms_i`` of its group, from 0: (N, ...), with decay (N,) in [0, 1].
+
+    The steps are combined pairwise (Hillis and Steele 1986), so no power of the decay is ever divided by.
+    """
+    result = np.empty_like(terms)
+    for block in groups.blocks:
+        sums = terms[block.events]
+        factor = decay[block.events].reshape(sums.shape[:2] + (1,) * (sums.ndim - 2))
+        step = 1
+        while step < len(sums):
+            sums[step:] += factor[step:] * sums[:-step]
+            factor[step:] = factor[step:] * factor[:-step]
+            step *= 2
+        block.put(sums, result)
+    return result
+
+
+def running_max(groups: Groups, values: Ints) -> Ints:
+    """After every event, the greatest value of its group so far: (N,)."""
+    result = np.empty_like(values)
+    for block in groups.blocks:
+        block.put(np.maximum.accumulate(values[block.events], axis=0), result)
+    return result

@@ -1,0 +1,21 @@
+"""Lengths of time as options give them."""
+
+from __future__ import annotations
+
+import re
+
+Duration = str | float
+"""Text with a unit, such as "250ms"; in Python also a number of seconds. A file takes the text only."""
+
+EXPECTED = 'a duration such as "250ms", "30s", "5m", "12h" or "7d"'
+
+_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+_TEXT = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
+
+
+def seconds(text: str) -> float:
+    """The seconds of a duration in text. Raises ValueError with what was expected; a bare number has no unit."""
+    match = _TEXT.fullmatch(text)
+    if match is None:
+        raise ValueError(EXPECTED)
+    return float(match[1]) * _MILLISECONDS[match[2]] / 1000

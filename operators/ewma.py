@@ -1,0 +1,171 @@
+"""The exponentially weighted mean of a key's events, by their number or by their time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+
+from operators.arithmetic import divide
+from operators.duration import EXPECTED, Duration, seconds
+from operators.grouping import Floats, Ints
+from operators.operator import Batch, Field, FieldSpec, Layout, Operator, OperatorError, Shape, State
+from operators.options import flag, number
+from operators.scan import decayed_sums, running_max, two_sum
+
+_ALPHA = "a number above 0, at most 1"
+_SPAN = "a number of at least 1"
+_VANISHED = -1100
+"""Halved this often, any number is 0."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ewma(Operator):
+    """The exponentially weighted moving average of a number, or of a vector element by element.
+
+        m_i = sum_j w_j x_j / sum_j w_j,  w_j = (1 - alpha)^(i - j)  or  w_j = 2^(-(t - t_j) / half_life)
+
+    Parameters: ``value``, the field, and exactly one of ``alpha``, in (0, 1]; ``span``, at least 1, for alpha =
+    2 / (span + 1); ``half_life``, a duration of event time. With ``adjust = false`` the first event is where it starts,
+    m_i = m_{i-1} + alpha (x_i - m_{i-1}); for ``alpha`` and ``span`` only.
+
+    By ``alpha`` or ``span`` events weigh by their order of arrival. State: the count and the mean as a compensated sum
+    of its changes, 1 + 2d numbers; a constant input is kept exactly.
+
+    By ``half_life`` an event that comes late has just the weight that its time gives it: in whatever order events
+    arrive, the state is the same (forward decay). State: the count, the newest epoch and the compensated sums of
+    w x and w, 4 + 2d numbers. An epoch is one half-life: within it weights are 2^(t / half_life), and from one to the
+    next the sums are halved, which is exact. So nothing drifts, however long it runs.
+    References: Hunter 1986; Cormode, Shkapenyuk, Srivastava, Xu: Forward Decay, ICDE 2009.
+    """
+
+    value: FieldSpec
+    alpha: float | None = None
+    half_life: Duration | None = None
+    span: float | None = None
+    adjust: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        flag("adjust", self.adjust)
+        given = [name for name in ("alpha", "half_life", "span") if getattr(self, name) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            message = f"found {found}, expected exactly one of alpha, half_life, span"
+            raise OperatorError(given[-1] if given else "alpha", message)
+        if self.alpha is not None and not 0 < number("alpha", self.alpha, _ALPHA) <= 1:
+            raise OperatorError("alpha", f"found {self.alpha}, expected {_ALPHA}")
+        if self.span is not None and number("span", self.span, _SPAN) < 1:
+            raise OperatorError("span", f"found {self.span}, expected {_SPAN}")
+        if self.half_life is not None:
+            object.__setattr__(self, "half_life", _half_life(self.half_life))
+            if not self.adjust:
+                raise OperatorError("adjust", "found false beside half_life, expected it beside alpha or span")
+
+    def layout(self, shapes: Mapping[str, Shape]) -> Layout:
+        """The count and the mean; by time, the count and two sums instead."""
+        shape = shapes["value"]
+        count, lost = Field("count", dtype="<i8"), Field("lost", shape)
+        if self.half_life is None:
+            return Layout((count, Field("mean", shape), lost))
+        weights = (Field("epoch", dtype="<i8"), Field("weight"), Field("weight_lost"))
+        return Layout((count, Field("sum", shape), lost, *weights))
+
+    def fold(self, state: State, batch: Batch, *, each: bool) -> Floats | None:
+        """Fold the batch; the mean after each event."""
+        before = state["count"].copy()
+        state["count"] += batch.groups.count
+        events = np.arange(len(batch.time)) if each else batch.groups.last
+        means = (self._fold_by_arrival if self.half_life is None else self._fold_by_time)(state, batch, before, events)
+        return means if each else None
+
+    def read(self, state: State, query: Floats | None = None) -> Floats:
+        """The mean."""
+        if self.half_life is None:
+            return divide(state["mean"] + state["lost"], np.minimum(state["count"], 1))
+        return divide(state["sum"] + state["lost"], state["weight"] + state["weight_lost"])
+
+    def export(self, state: State) -> Sequence[Mapping[str, object]]:
+        """``{"count": n, "mean": m}``; by time also the sum of weights and the Unix time of a weight of 1."""
+        columns: dict[str, list[object]] = {"count": state["count"].tolist(), "mean": self.read(state).tolist()}
+        if self.half_life is not None:
+            columns["weight"] = (state["weight"] + state["weight_lost"]).tolist()
+            columns["time"] = (state["epoch"] * cast(float, self.half_life)).tolist()
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return [row if row["count"] else {**row, "mean": None} for row in rows]
+
+    def _fold_by_arrival(self, state: State, batch: Batch, before: Ints, events: Ints) -> Floats:
+        """Move the mean; returns it after each of these sorted events.
+
+        With deviations from the mean m before the batch, m_i = m + w_i sum_j (1 - alpha)^(i - j) (x_j - m), where w_i
+        is the newest event's weight over the sum of all weights.
+        """
+        groups, column = batch.groups, batch.columns["value"]
+        alpha = self.alpha if self.alpha is not None else 2.0 / (cast(float, self.span) + 1.0)
+        fresh = np.flatnonzero(before == 0)
+        state["mean"][fresh] = column[groups.start[fresh]]
+        deviation = (column - state["mean"][groups.segment]) - state["lost"][groups.segment]
+        pulls = decayed_sums(groups, np.full(len(column), 1.0 - alpha), deviation)[events]
+        if self.adjust and alpha < 1:
+            weight = alpha / -np.expm1(groups.ordinals(before)[events] * math.log1p(-alpha))
+        else:
+            weight = np.full(len(events), alpha)
+        key = groups.segment[events]
+        mean, error = two_sum(state["mean"][key], _times(weight, pulls))
+        lost = state["lost"][key] + error
+        newest = slice(None) if events is groups.last else groups.last
+        state["mean"], state["lost"] = mean[newest], lost[newest]
+        return mean + lost
+
+    def _fold_by_time(self, state: State, batch: Batch, before: Ints, events: Ints) -> Floats:
+        """Add to the sums of weights and weighted inputs; returns their ratio after each of these sorted events.
+
+        The remainder of a division is exact, so the weight 2^(t / half_life) = 2^epoch 2^(rest / half_life) keeps all
+        its digits however large t is.
+        """
+        groups, column = batch.groups, batch.columns["value"]
+        half_life = cast(float, self.half_life)
+        rest = np.fmod(batch.time, half_life)
+        epoch = np.rint((batch.time - rest) / half_life).astype(np.int64)
+        old = np.where(before > 0, state["epoch"], epoch[groups.start])
+        latest = np.maximum(running_max(groups, epoch), old[groups.segment])
+        previous = np.where(groups.position > 0, np.roll(latest, 1), latest)
+        weight = _halved(np.exp2(rest / half_life), latest - epoch)
+        decay = _halved(np.ones(len(latest)), latest - previous)
+
+        key = groups.segment[events]
+        kept = _halved(np.ones(len(events)), latest[events] - old[key])
+        newest = slice(None) if events is groups.last else groups.last
+        totals = []
+        for high, low, terms in (("sum", "lost", _times(weight, column)), ("weight", "weight_lost", weight)):
+            new = decayed_sums(groups, decay, terms)[events]
+            total, error = two_sum(_times(kept, state[high][key]), new)
+            lost = _times(kept, state[low][key]) + error
+            state[high], state[low] = total[newest], lost[newest]
+            totals.append(total + lost)
+        state["epoch"] = latest[groups.last]
+        return divide(totals[0], totals[1])
+
+
+def _half_life(given: object) -> float:
+    """A duration above 0, in seconds."""
+    try:
+        length = seconds(given) if isinstance(given, str) else number("half_life", given, EXPECTED)
+    except ValueError:
+        length = 0.0
+    if length <= 0:
+        raise OperatorError("half_life", f"found {given!r}, expected {EXPECTED}")
+    return length
+
+
+def _halved(values: Floats, times: Ints) -> Floats:
+    """Halve each value so many times."""
+    return np.ldexp(values, np.maximum(-times, _VANISHED))
+
+
+def _times(weight: Floats, rows: Floats) -> Floats:
+    """Each row (N, ...) times its weight (N,)."""
+    return weight.reshape((-1, *(1,) * (rows.ndim - 1))) * rows
