@@ -70,6 +70,7 @@ class TransactionalProducer:
         self._limits = limits
         self._deadline = 0.0
         self._acks: list[tuple[str, asyncio.Future[Any]]] = []
+        self._trouble: TransactionError | None = None
         self._clean = True
 
     @classmethod
@@ -212,9 +213,8 @@ class TransactionalProducer:
         size = BATCH_BYTES if limit is None else min(BATCH_BYTES, limit)
         batch, count, now, end = _new_batch(size), 0, int(time.time() * 1000), 0
         append = batch._builder.append
-        for key, value, extra in zip(
-            keys, values, repeat([]) if headers is None else headers, strict=headers is not None
-        ):
+        extras = repeat([], len(keys)) if headers is None else headers
+        for key, value, extra in zip(keys, values, extras, strict=True):
             if append(count, now, key, value, extra) is None:
                 end += count
                 yield _sealed(batch, count, topic, end, limit)
@@ -243,12 +243,18 @@ class TransactionalProducer:
 
     @asynccontextmanager
     async def _bounded(self, what: str) -> AsyncIterator[None]:
-        """Bound what is done inside by the deadline, and turn its errors into ours."""
+        """Bound what is done inside by the deadline, and turn its errors into ours. After one, nothing more is done."""
+        if self._trouble is not None:
+            raise Failed(f"{what}: this producer failed before: {self._trouble}")
         try:
             async with asyncio.timeout(self._deadline - time.monotonic()):
                 yield
+        except TransactionError as error:
+            self._trouble = error
+            raise
         except (KafkaError, TimeoutError, OSError) as error:
-            raise self._verdict(what, error) from error
+            self._trouble = self._verdict(what, error)
+            raise self._trouble from error
 
     def _verdict(self, what: str, error: BaseException) -> Failed:
         # The sender dies of a fatal error and hands everyone else a copy that has lost its cause.
