@@ -115,7 +115,8 @@ class Memory:
 
     def changed_pages(self, rows: Ints) -> Iterator[tuple[int, Ints, Ints, bytes]]:
         """For each ring: its number, and the rows, page numbers and joined bytes of the pages that hold inputs folded
-        since the last call. Marks them as logged."""
+        since the last call. Marks them as logged.
+        """
         if not self.rings:
             return
         count = self.fields["count"][rows]

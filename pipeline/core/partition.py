@@ -5,19 +5,19 @@ No network here: wire batches go in, a :class:`Cut` comes out.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.core.batch import Events, Ints, Reject, WireBatch
+from pipeline.core.batch import Events, Floats, Ints, Reject, WireBatch
 from pipeline.core.changelog import FORMAT, Changelog, Meta
 from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.dead_letter import dead_letter
 from pipeline.core.decode import Decoder
-from pipeline.core.encode import Encoder, key_text
+from pipeline.core.encode import Encoder, key_texts, undefined
+from pipeline.core.readout import Result
 from pipeline.core.state import Folded, TableState
 from pipeline.errors import KafkaStateError, RunError
 
@@ -41,13 +41,13 @@ class Identity:
 
 @dataclass(frozen=True)
 class Append:
-    """Records for one partition of one topic, in order."""
+    """Records for one partition of one topic, in order; ``headers`` are all records' or none's."""
 
     topic: str
     partition: int
     keys: list[bytes | None]
     values: list[bytes | None]
-    headers: list[list[tuple[str, bytes]]] | None = None
+    headers: list[list[tuple[str, bytes]]] = field(default_factory=list)
 
     @property
     def nbytes(self) -> int:
@@ -90,7 +90,7 @@ class TablePartition:
         self.changelog_topic = app.changelog(table)
         self.output_topic = app.output(table)
         self.fingerprint = app.fingerprint(table)
-        self.encoder = Encoder(table)
+        self._encoder = Encoder(table.name, _published(table))
         self._texts: list[str] = []
         self._keys: list[bytes | None] = []
         self._values: list[bytes | None] = []
@@ -136,7 +136,7 @@ class TablePartition:
         """The keys of these rows as text."""
         keys = self.state.index.keys
         if len(self._texts) < len(keys):
-            self._texts += map(key_text, keys[len(self._texts) :])
+            self._texts += key_texts(keys[len(self._texts) :])
         return list(map(self._texts.__getitem__, rows.tolist()))
 
     def _keys_of(self, events: Events, folded: Folded) -> list[bytes]:
@@ -144,11 +144,23 @@ class TablePartition:
             return events.keys
         return list(map(events.keys.__getitem__, folded.index.tolist()))
 
-    def _encode(self, rows: Ints, times, offsets, results, counts: Counts) -> list[bytes]:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        values, undefined = self.encoder.encode(self.texts(rows), times, self.partition, offsets, results)
-        for name, number in undefined.items():
-            counts.undefined[self.table.name, name] += number
-        return values
+    def _encode(
+        self, rows: Ints, times: Floats, offsets: Ints, results: Mapping[str, Result], counts: Counts
+    ) -> list[bytes]:
+        for name, result in results.items():
+            if isinstance(result, (np.ndarray, dict)) and (number := undefined(result)):
+                counts.undefined[self.table.name, name] += number
+        return self._encoder.encode(self.texts(rows), times, self.partition, offsets, results)
+
+
+def _published(table: Table) -> list[str]:
+    """The operators' fields in the output record, in the order of the table."""
+    return [
+        field
+        for name, operator in table.operators.items()
+        for field, published in ((name, operator.publish != "state"), (f"{name}.state", operator.publish != "readout"))
+        if published
+    ]
 
 
 class Partition:
@@ -162,17 +174,18 @@ class Partition:
         self.app = app
         self.stream = stream
         self.partition = partition
-        self.tables = {
-            table.name: TablePartition(app, table, partition)
-            for table in app.tables.values()
-            if table.stream.name == stream.name
-        }
-        self.decoder = Decoder(stream, *app.columns_of(stream))
+        self.tables = {table.name: TablePartition(app, table, partition) for table in app.tables_of(stream)}
+        shapes = app.fields_read(stream)
+        self._decoder = Decoder(
+            stream,
+            [field for field, shape in shapes.items() if not shape],
+            {field: shape[0] for field, shape in shapes.items() if shape},
+        )
         self.identity: Identity | None = None
         self.position = 0
         self.waiting_bytes = 0
-        self._keyed_elsewhere = source_partitions > 1 and stream.key is not None and not stream.partitioned_by_key
-        self._letters = Append(app.dead_letters, 0, [], [], [])
+        self._split = source_partitions > 1
+        self._letters = Append(app.dead_letters, 0, [], [])
         self._counts = Counts()
         self._cut_position = 0
 
@@ -180,6 +193,7 @@ class Partition:
         """Begin at this offset with the state as it is now."""
         self.identity = identity
         self.position = self._cut_position = position
+        self._letters = self._no_letters(identity)
 
     def fold(self, batch: WireBatch) -> None:
         """Fold a batch into every table.
@@ -191,8 +205,8 @@ class Partition:
         """
         if batch.start != self.position:
             raise GapError(f"{batch.topic}-{batch.partition}: at {self.position}, was given {batch.start}")
-        events, rejects = self.decoder.decode(batch)
-        if self._keyed_elsewhere:
+        events, rejects = self._decoder.decode(batch)
+        if self._split:
             self._check_partitioning(batch, events)
         for table in self.tables.values():
             refused, nbytes = table.fold(events, self._counts)
@@ -222,7 +236,7 @@ class Partition:
             appends += table.cut(meta, self._counts)
         appends.append(self._letters)
         cut = Cut(self.position, [a for a in appends if a.values], self._counts, sum(a.nbytes for a in appends))
-        self._letters = Append(self.app.dead_letters, self.identity.dead_letter_partition, [], [], [])
+        self._letters = self._no_letters(self.identity)
         self._counts = Counts()
         self.waiting_bytes = 0
         self._cut_position = self.position
@@ -238,17 +252,19 @@ class Partition:
         """Whether there is more to commit than a position."""
         return bool(self._counts.events)
 
+    def _no_letters(self, identity: Identity) -> Append:
+        return Append(self.app.dead_letters, identity.dead_letter_partition, [], [])
+
     def _reject(self, batch: WireBatch, rejects: list[Reject]) -> None:
         assert self.identity is not None
         for reject in sorted(rejects, key=lambda reject: reject.index):
             self._stop_if_told(batch, reject)
-            key, value, headers = dead_letter(self.stream, batch, reject, limit=self.identity.dead_letter_limit)
-            self._letters.keys.append(key)
-            self._letters.values.append(value)
-            assert self._letters.headers is not None
-            self._letters.headers.append(headers)
+            letter = dead_letter(reject, batch, self.stream.name, limit=self.identity.dead_letter_limit)
+            self._letters.keys.append(letter.key)
+            self._letters.values.append(letter.value)
+            self._letters.headers.append(letter.headers)
             self._counts.dead_letters[reject.stage, reject.reason.split(":")[0]] += 1
-            self.waiting_bytes += len(key or b"") + len(value or b"")
+            self.waiting_bytes += len(letter.key or b"") + len(letter.value or b"")
 
     def _stop_if_told(self, batch: WireBatch, reject: Reject) -> None:
         names = self.tables if reject.table is None else [reject.table]
@@ -260,7 +276,7 @@ class Partition:
             )
 
     def _check_partitioning(self, batch: WireBatch, events: Events) -> None:
-        offender = self.decoder.key_evidence(batch, events)
+        offender = self._decoder.key_evidence(batch, events)
         if offender is not None:
             raise KafkaStateError(
                 f"topic {batch.topic} is not partitioned by the field {self.stream.key!r}: the record key at "
@@ -268,8 +284,3 @@ class Partition:
                 f"have producers send {self.stream.key!r} as the record key, or say `partitioned_by_key = true` on "
                 f"stream {self.stream.name} if equal values are always in one partition",
             )
-
-
-def wall_clock() -> float:
-    """Unix time in seconds."""
-    return time.time()

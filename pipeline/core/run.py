@@ -81,7 +81,7 @@ class Attempt:
         state, batch = memory.gather(run.keys), run.batch(memory.operator)
         try:
             readout = memory.operator.fold(state, batch, each=each)
-        except Exception as error:  # noqa: BLE001  an operator may be the user's own
+        except Exception as error:
             self.trouble = ("operator", f"{type(error).__name__}: {error}")
             return
         if not _finite(state):

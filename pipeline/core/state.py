@@ -24,7 +24,8 @@ NO_OFFSET = -1
 @dataclass(frozen=True)
 class Folded:
     """What a fold did: the events folded (``index``, in order of arrival), their keys' rows, their results if the table
-    emits every one, and the events refused."""
+    emits every one, and the events refused.
+    """
 
     index: Ints
     rows: Ints
@@ -129,7 +130,9 @@ class TableState:
         """To publish the memory after every event: fold the first event of each key, then the second, and so on."""
         wave = np.empty(len(run), np.int64)
         wave[run.groups.order] = run.groups.position
-        return [piece for n in range(int(wave.max(initial=0)) + 1) for piece in self._fold(run.where(wave == n), usable)]
+        return [
+            piece for n in range(int(wave.max(initial=0)) + 1) for piece in self._fold(run.where(wave == n), usable)
+        ]
 
     def _touch(self, run: Run) -> None:
         newest = run.newest

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from time import time
 
 from aiokafka import TopicPartition
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -26,6 +26,7 @@ class Metrics:
     """The worker's own registry; :meth:`text` is what ``/metrics`` serves."""
 
     def __init__(self) -> None:
+        disable_created_metrics()
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -43,7 +44,9 @@ class Metrics:
         self.outputs = counter("outputs_total", "Output records committed.", "table")
         self.dead_letters = counter("dead_letters_total", "Events refused, and committed as such.", "stage", "reason")
         self.skipped = counter("skipped_total", "Events that lacked a field of every operator.", "table")
-        self.undefined_reads = counter("undefined_reads_total", "Results that are undefined (null).", "table", "operator")
+        self.undefined_reads = counter(
+            "undefined_reads_total", "Results that are undefined (null).", "table", "operator"
+        )
         self.commit_seconds = histogram("commit_seconds", "From the cut to its commit.", _SECONDS, "stream")
         self.batch_events = histogram("batch_events", "Events in a commit.", _BATCH, "stream")
         self.latency_seconds = histogram(

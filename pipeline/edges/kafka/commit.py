@@ -11,6 +11,8 @@ The steps, one method each (step 1, the cut, is the task's: it needs the state):
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from aiokafka import TopicPartition
 
 from pipeline.core.partition import Cut
@@ -26,18 +28,28 @@ def transactional_id(app: str, tp: TopicPartition) -> str:
 class Committer:
     """Commits the cuts of one task through a producer that only the newest owner of the partition can use."""
 
-    def __init__(self, settings: ClientSettings, group: str, tp: TopicPartition, deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        settings: ClientSettings,
+        group: str,
+        tp: TopicPartition,
+        deadlines: Deadlines,
+        limits: Mapping[str, int],
+    ) -> None:
         self.transactional_id = transactional_id(group, tp)
         self._settings = settings
         self._group = group
         self._tp = tp
         self._deadlines = deadlines
+        self._limits = limits
         self._producer: TransactionalProducer | None = None
 
     async def fence(self) -> None:
         """Take the partition over: whoever owned it can't commit any more, and its open transaction is finished."""
         await self.close()
-        self._producer = await TransactionalProducer.fence(self._settings, self.transactional_id, self._deadlines)
+        self._producer = await TransactionalProducer.fence(
+            self._settings, self.transactional_id, self._deadlines, self._limits
+        )
 
     async def commit(self, cut: Cut) -> None:
         """Steps 2 to 6.
@@ -61,7 +73,9 @@ class Committer:
     async def write(self, cut: Cut) -> None:
         """Step 3."""
         for append in cut.appends:
-            await self.producer.append(append.topic, append.partition, append.keys, append.values, append.headers)
+            await self.producer.append(
+                append.topic, append.partition, append.keys, append.values, append.headers or None
+            )
 
     async def acknowledge(self) -> None:
         """Step 4."""

@@ -18,7 +18,8 @@ from aiokafka.errors import KafkaError
 from pipeline.core.config.model import App
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
-from pipeline.edges.kafka.consumer import ColumnarConsumer, PartitionError
+from pipeline.edges.kafka.consumer import ColumnarConsumer
+from pipeline.edges.kafka.errors import PartitionError
 from pipeline.edges.kafka.task import Phase, Task
 from pipeline.edges.kafka.topics import prepare
 from pipeline.edges.kafka.watch import Watch
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 EVENTS_A_DRAIN = 20_000
 _IDLE_SECONDS = 0.1
 _HELD_SECONDS = 0.01
+_AGAIN_SECONDS = 0.5
 STOP_SECONDS = 9.0
 
 
@@ -48,6 +50,7 @@ class Plane:
         self._crashed: asyncio.Future[None] | None = None
         self._stopping = asyncio.Event()
         self._runs: asyncio.Task[None] | None = None
+        self._failing_since: dict[TopicPartition, float] = {}
 
     async def start(self) -> None:
         """Find the broker, see that the topics are as they should be, join the group.
@@ -56,7 +59,7 @@ class Plane:
             KafkaStateError: no broker within ``start_timeout``, or a topic that can't be used.
         """
         self._crashed = asyncio.get_running_loop().create_future()
-        admin = Admin(self.settings)
+        admin = Admin(self.settings, self.app.start_timeout)
         topics = await asyncio.to_thread(prepare, admin, self.app)
         self._consumer = ColumnarConsumer.member(self.settings, self.app)
         self.world = World(self.app, self.settings, self._consumer, admin, topics, self.metrics, self.crash)
@@ -69,11 +72,7 @@ class Plane:
     async def run(self) -> None:
         """Until :meth:`stop`; raises what crashed the worker."""
         assert self._crashed is not None
-        stopped = asyncio.ensure_future(self._stopping.wait())
-        await asyncio.wait([stopped, self._crashed], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if self._crashed.done():
-            self._crashed.result()
+        await self._crashed
 
     async def stop(self) -> None:
         """Stop draining, commit what is folded, close the producers, leave the group; nine seconds in all."""
@@ -90,11 +89,19 @@ class Plane:
             await self._consumer.shutdown(max(0.5, min(3.0, deadline - time.monotonic())))
         if self.world is not None:
             self.world.close()
+        if self._crashed is not None and not self._crashed.done():
+            self._crashed.set_result(None)
 
     def crash(self, error: BaseException) -> None:
         """The worker can't go on."""
         if self._crashed is not None and not self._crashed.done() and not self._stopping.is_set():
             self._crashed.set_exception(error)
+
+    @property
+    def consumer(self) -> ColumnarConsumer:
+        """The member of the group; there is one from :meth:`start` on."""
+        assert self._consumer is not None, "the plane is not started"
+        return self._consumer
 
     # The group's callbacks
 
@@ -104,16 +111,16 @@ class Plane:
 
     def assign(self, assigned: Iterable[TopicPartition]) -> None:
         """These partitions are ours now, and no others. Returns at once."""
-        assert self._consumer is not None
         assert self.world is not None
         self.metrics.rebalanced()
         ours = set(assigned)
-        assignment = self._consumer.current_assignment()
+        assignment = self.consumer.current_assignment()
         for tp in [tp for tp in self.tasks if tp not in ours]:
             self.world.spawn(self.tasks.pop(tp).close(), f"close {tp.topic}-{tp.partition}")
-            self.metrics.forget(tp)
+            stream = self.world.stream_of(tp.topic)
+            self.metrics.forget(tp, stream.name, [table.name for table in self.app.tables_of(stream)])
         for tp in ours:
-            self._consumer.pause(tp)
+            self.consumer.pause(tp)
             task = self.tasks.get(tp)
             if task is None or task.phase is Phase.CLOSED:
                 task = self.tasks[tp] = Task(self.world, tp)
@@ -122,32 +129,34 @@ class Plane:
     # The event's path: drain -> fold (-> commit, by the task)
 
     async def _drain(self) -> None:
-        assert self._consumer is not None
         while not self._stopping.is_set():
             ready = {tp: task for tp, task in self.tasks.items() if task.ready}
             wanted = {tp for tp, task in ready.items() if not task.full}
             patience = _IDLE_SECONDS if len(wanted) == len(ready) == len(self.tasks) else _HELD_SECONDS
             try:
-                drained = await self._consumer.drain(wanted, limit=EVENTS_A_DRAIN, timeout=patience)
+                drained = await self.consumer.drain(wanted, limit=EVENTS_A_DRAIN, timeout=patience)
             except PartitionError as error:
-                self._failed(error)
+                await self._partition_failed(error)
                 continue
             except KafkaError as error:
                 log.warning("the consumer reports %r; going on", error)
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(_AGAIN_SECONDS)
                 continue
             for batch in drained:
+                self._failing_since.pop(batch.tp, None)
                 task = self.tasks.get(batch.tp)
                 if task is not None:
                     await task.fold(batch.batch, batch.assignment)
 
-    def _failed(self, failure: PartitionError) -> None:
-        task = self.tasks.get(failure.tp)
-        if task is None or not task.ready:
-            return
+    async def _partition_failed(self, failure: PartitionError) -> None:
+        """What a partition can't recover from ends the worker; anything else may last as long as a broker may be away."""
         if failure.lasting:
-            raise KafkaStateError(failure.cause, failure.mend)
+            raise KafkaStateError(failure.cause, failure.mend) from failure
+        since = self._failing_since.setdefault(failure.tp, time.monotonic())
+        if time.monotonic() - since > self.app.broker_timeout:
+            raise KafkaStateError(failure.cause, "see the broker's log for this partition") from failure
         log.warning("%s; fetching again", failure)
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

@@ -16,9 +16,9 @@ from aiokafka.errors import KafkaError
 from pipeline.core.changelog import Meta
 from pipeline.core.config.model import Stream
 from pipeline.core.partition import Identity, Partition, TablePartition
-from pipeline.edges.kafka.admin import Bounds, TopicInfo
-from pipeline.edges.kafka.consumer import ColumnarConsumer, PartitionError
-from pipeline.edges.kafka.errors import Failed
+from pipeline.edges.kafka.admin import Bounds, Isolation, TopicInfo
+from pipeline.edges.kafka.consumer import ColumnarConsumer
+from pipeline.edges.kafka.errors import Failed, PartitionError
 from pipeline.edges.kafka.world import World
 from pipeline.errors import KafkaStateError
 
@@ -72,7 +72,7 @@ class Restore:
         return partition, committed
 
     async def _describe(self, names: list[str]) -> dict[str, TopicInfo]:
-        found = await asyncio.to_thread(self._world.admin.describe, names)
+        found = await self._world.ask(self._world.admin.describe, names)
         missing = [name for name in names if name not in found]
         if missing:
             raise KafkaStateError(
@@ -134,8 +134,8 @@ class Restore:
             log.warning("%s-%s: waiting for a foreign open transaction to end", tp.topic, tp.partition)
             await asyncio.sleep(0.5)
 
-    async def _bounds(self, tp: TopicPartition, isolation: str) -> Bounds:
-        return await asyncio.to_thread(self._world.admin.bounds, tp, isolation)
+    async def _bounds(self, tp: TopicPartition, isolation: Isolation) -> Bounds:
+        return await self._world.ask(self._world.admin.bounds, tp, isolation)
 
     async def _agree(self, metas: dict[str, Meta | None], source: Bounds) -> tuple[int, int | None]:
         """The position to go on from, and the committed offset, None if it has to be written first."""
@@ -186,7 +186,9 @@ class Restore:
             if table.changelog.trouble is not None:
                 raise table.changelog.trouble
             if meta.source_id != source.topic_id:
-                raise KafkaStateError(f"topic {self.tp.topic} was deleted and made again since table {name} read it", reset)
+                raise KafkaStateError(
+                    f"topic {self.tp.topic} was deleted and made again since table {name} read it", reset
+                )
             if meta.changelog_id != info.topic_id:
                 raise KafkaStateError(f"{info.name} was deleted and made again: state is lost", reset)
             if meta.transactional_id != self._transactional_id:

@@ -19,7 +19,7 @@ from aiokafka import TopicPartition
 from pipeline.core.batch import WireBatch
 from pipeline.core.partition import Cut, GapError, Partition
 from pipeline.edges.kafka.commit import Committer
-from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt
+from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, TransactionError, Unreachable
 from pipeline.edges.kafka.restore import Restore
 from pipeline.edges.kafka.world import World
 from pipeline.errors import KafkaStateError
@@ -58,7 +58,7 @@ class Task:
         self.restore: Restore | None = None
         self._world = world
         self._stream = world.stream_of(tp.topic)
-        self._committer = Committer(world.settings, world.app.name, tp, world.deadlines)
+        self._committer = Committer(world.settings, world.app.group, tp, world.deadlines, world.limits)
         self._folding = asyncio.Lock()
         self._work = asyncio.Event()
         self._assigned = asyncio.Event()
@@ -151,7 +151,7 @@ class Task:
                     self._run()
                     await self._commit_until_revoked()
                     self.phase = Phase.PARKED
-            except (Superseded, GapError, Fenced, Failed, InDoubt) as trouble:
+            except (Superseded, GapError, Failed, InDoubt, Unreachable) as trouble:
                 self.partition = None
                 self.phase = Phase.WAITING
                 await self._stumble(trouble)
@@ -229,7 +229,7 @@ class Task:
             try:
                 await self._committer.commit(cut)
                 break
-            except (Fenced, Failed, InDoubt) as trouble:
+            except (Failed, InDoubt) as trouble:
                 if await self._settle(cut, trouble):
                     break
         self.committed = cut.next_offset
@@ -259,7 +259,7 @@ class Task:
                     await asyncio.sleep(1)
                     committed = await self._world.committed(self.tp)
                 break
-            except (Fenced, Failed, InDoubt) as again:
+            except (Failed, InDoubt) as again:
                 await self._stumble(again)
         if committed == cut.next_offset:
             return True
@@ -273,7 +273,7 @@ class Task:
         self._world.metrics.stumbled(trouble)
         now = time.monotonic()
         self._trouble_since = self._trouble_since or now
-        if isinstance(trouble, Failed) and trouble.lasting:
+        if isinstance(trouble, TransactionError) and trouble.lasting:
             raise KafkaStateError(f"{self.name}: {trouble}", trouble.mend) from trouble
         if now - self._trouble_since > self._world.app.broker_timeout:
             raise KafkaStateError(
@@ -285,4 +285,4 @@ class Task:
         log.warning("%s: %s; trying again", self.name, trouble)
         beat = self._world.app.session_timeout / 5
         pause = beat if isinstance(trouble, Fenced) else 0.1
-        await asyncio.sleep(pause * random.uniform(1, 2))  # noqa: S311  jitter; a heartbeat tells who lost the partition
+        await asyncio.sleep(pause * random.uniform(1, 2))

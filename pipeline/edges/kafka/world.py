@@ -44,9 +44,11 @@ class World:
         self.topics = dict(topics)
         self.metrics = metrics
         self.deadlines = Deadlines()
+        self.limits = {name: info.max_message_bytes for name, info in topics.items()}
         self.restores = asyncio.Semaphore(RESTORES_AT_ONCE)
         self._crash = crash
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fold")
+        self._asking = ThreadPoolExecutor(1, thread_name_prefix="admin")
         self._streams = {stream.topic: stream for stream in app.streams.values()}
 
     def stream_of(self, topic: str) -> Stream:
@@ -56,6 +58,10 @@ class World:
     async def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do CPU work beside the event loop, one piece at a time: a slow operator must not stop the heartbeats."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
+
+    async def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the blocking admin client; its calls take turns."""
+        return await asyncio.get_running_loop().run_in_executor(self._asking, lambda: question(*args, **kwargs))
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start background work whose failure ends the worker."""
@@ -71,13 +77,15 @@ class World:
         """
         try:
             async with asyncio.timeout(self.deadlines.request):
-                return await self.consumer.committed(tp)
+                offset: int | None = await self.consumer.committed(tp)
+                return offset
         except (KafkaError, TimeoutError, OSError) as error:
             raise Failed(f"the committed offset of {tp.topic}-{tp.partition} can't be read: {error!r}") from error
 
     def close(self) -> None:
-        """Let the thread go."""
+        """Let the threads go."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        self._asking.shutdown(wait=False, cancel_futures=True)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

@@ -1,0 +1,93 @@
+"""What a worker knows of its own health: whether it is ready, how far behind, whether the broker still answers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from aiokafka.errors import KafkaError
+
+from pipeline.edges.kafka.task import Phase
+from pipeline.errors import KafkaStateError
+
+if TYPE_CHECKING:
+    from pipeline.edges.kafka.plane import Plane
+
+_EVERY_SECONDS = 1.0
+_PROBE_SECONDS = 3.0
+_SILENT_SECONDS = 5.0
+_STALLED_SECONDS = 30.0
+
+
+class Watch:
+    """Looks at the plane each second: updates the gauges, and ends the worker when the broker stays away too long."""
+
+    def __init__(self, plane: Plane) -> None:
+        self._plane = plane
+        self._answered = time.monotonic()
+        self._stalled: dict[object, float] = {}
+
+    async def run(self) -> None:
+        """Until cancelled; raises KafkaStateError when the broker was away for ``broker_timeout``."""
+        while True:
+            await self._probe()
+            self._measure()
+            await asyncio.sleep(_EVERY_SECONDS)
+
+    def reasons(self) -> list[str]:
+        """Why the worker is not ready; none if it is."""
+        plane = self._plane
+        reasons = []
+        silent = time.monotonic() - self._answered
+        if silent > _SILENT_SECONDS:
+            reasons.append(f"no answer from the broker for {silent:.0f} s")
+        if plane.consumer.current_assignment() is None:
+            reasons.append("joining the group")
+        for task in plane.tasks.values():
+            if task.restore is not None:
+                left = sum(task.restore.remaining.values())
+                reasons.append(f"{task.name} is restoring: {left} records to go")
+            elif task.phase is not Phase.RUNNING:
+                reasons.append(f"{task.name} is {task.phase.value}")
+            elif time.monotonic() - self._stalled.get(task.tp, time.monotonic()) > _STALLED_SECONDS:
+                reasons.append(f"{task.name} is stalled by an open transaction upstream")
+        return reasons
+
+    async def _probe(self) -> None:
+        """Ask the broker for its metadata: the fetches of an idle or restoring worker tell nothing."""
+        timeout = self._plane.app.broker_timeout
+        try:
+            async with asyncio.timeout(_PROBE_SECONDS):
+                await self._plane.consumer.topics()
+            self._answered = time.monotonic()
+        except (KafkaError, TimeoutError, OSError) as error:
+            if time.monotonic() - self._answered > timeout:
+                raise KafkaStateError(
+                    f"no answer from the broker at {self._plane.app.brokers} for {timeout:.0f} s",
+                    "see that it is up and reachable; raise broker_timeout if it may be away longer",
+                ) from error
+
+    def _measure(self) -> None:
+        plane, metrics = self._plane, self._plane.metrics
+        state_bytes = dict.fromkeys(plane.app.tables, 0)
+        for tp, task in list(plane.tasks.items()):
+            if task.restore is not None:
+                for name, remaining in task.restore.remaining.items():
+                    metrics.restore_remaining.labels(name, tp.partition).set(remaining)
+            marks, partition = plane.consumer.watermarks(tp), task.partition
+            if partition is None or marks is None:
+                continue
+            metrics.lag_events.labels(tp.topic, tp.partition).set(max(0, marks.high - partition.position))
+            stalled = partition.position == marks.stable < marks.high
+            if stalled:
+                self._stalled.setdefault(tp, time.monotonic())
+            else:
+                self._stalled.pop(tp, None)
+            for name, table in partition.tables.items():
+                metrics.keys.labels(name, tp.partition).set(table.state.live)
+                metrics.restore_remaining.labels(name, tp.partition).set(0)
+                state_bytes[name] += table.state.nbytes
+        for name, nbytes in state_bytes.items():
+            metrics.state_bytes.labels(name).set(nbytes)
+        metrics.ready.set(not self.reasons())

@@ -1,0 +1,241 @@
+"""A table's state: all or nothing folds, missing fields, published memories, and the changelog that carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators import Count, KvWindow, LinearAttention, Mean, MovingMean, Operator
+from operators.operator import Batch, Field, Floats, Layout, Readout, Shape, State
+from pipeline import Stream, Table
+from pipeline.core.batch import Events
+from pipeline.core.changelog import Changelog
+from pipeline.core.state import TableState
+
+STREAM = Stream("scores", topic="scores", vectors={"v": 2})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picky(Operator):
+    """Sums its value, and raises on 13."""
+
+    value: str
+
+    def layout(self, shapes: Mapping[str, Shape]) -> Layout:
+        return Layout((Field("sum"),))
+
+    def fold(self, state: State, batch: Batch, *, each: bool) -> Readout | None:
+        if (batch.columns["value"] == 13).any():
+            raise ArithmeticError("thirteen")
+        np.add.at(state["sum"], batch.groups.segment, batch.columns["value"])
+        return batch.columns["value"] if each else None
+
+    def read(self, state: State, query: Floats | None = None) -> Readout:
+        return np.asarray(state["sum"], float)
+
+    def export(self, state: State) -> Sequence[Mapping[str, object]]:
+        return [{"sum": float(s)} for s in state["sum"]]
+
+
+def events(keys: Sequence[str], first: int = 0, **columns: Sequence[Any]) -> Events:
+    """Events one after the other, from offset ``first``."""
+    n = len(keys)
+    return Events(
+        index=np.arange(n),
+        keys=[key.encode() for key in keys],
+        offsets=np.arange(first, first + n),
+        times=np.arange(first, first + n, dtype=float),
+        columns={name: np.array(column, float) for name, column in columns.items()},
+    )
+
+
+def table(emit: str = "every", missing: str = "dead-letter", **operators: Operator) -> Table:
+    return Table("t", stream=STREAM, operators=operators, emit=emit, missing=missing)
+
+
+def test_every_event_gets_its_own_result_in_the_order_of_arrival() -> None:
+    state = TableState(table(n=Count(), mean=Mean(value="x")))
+    folded = state.fold(events(["a", "b", "a", "a", "b"], x=[1, 10, 2, 6, 20]))
+    assert folded.results["n"].tolist() == [1, 1, 2, 3, 2]  # type: ignore[union-attr]
+    assert folded.results["mean"].tolist() == [1, 10, 1.5, 3, 15]  # type: ignore[union-attr]
+    assert state.live == 2
+    assert folded.rejects == []
+
+
+def test_an_overflow_is_refused_and_leaves_the_state_as_if_the_event_had_never_come() -> None:
+    state = TableState(table(n=Count(), mean=Mean(value="x")))
+    folded = state.fold(events(["a", "a", "b", "a", "a"], x=[1e308, 1.2e308, 5, -1e308, 3]))
+    assert [(r.index, r.stage, r.reason, r.table) for r in folded.rejects] == [(1, "fold", "overflow", "t")]
+    assert folded.index.tolist() == [0, 2, 3, 4]
+    assert folded.results["n"].tolist() == [1, 1, 2, 3]  # type: ignore[union-attr]
+    row = state.find(b"a")
+    assert row is not None
+    assert state.latest(np.array([row]))["mean"].tolist() == [1.0]  # type: ignore[union-attr]
+
+
+def test_an_operator_that_raises_on_one_event_changes_nothing_else() -> None:
+    state = TableState(table(n=Count(), sum=Picky(value="x")))
+    folded = state.fold(events(["a", "b", "a", "c"] * 8, x=[1, 2, 13, 4] * 8))
+    assert {r.stage for r in folded.rejects} == {"operator"}
+    assert len(folded.rejects) == 8
+    assert "thirteen" in folded.rejects[0].reason
+    rows = state.rows([b"a", b"b", b"c"])
+    assert state.latest(rows)["sum"].tolist() == [8, 16, 32]  # type: ignore[union-attr]
+    assert state.latest(rows)["n"].tolist() == [8, 8, 8]  # type: ignore[union-attr]
+
+
+def test_a_key_seen_only_in_refused_events_is_not_kept() -> None:
+    state = TableState(table(sum=Picky(value="x")))
+    state.fold(events(["a"], x=[13]))
+    assert state.find(b"a") is None
+    assert state.live == 0
+    assert len(state.take_changed()) == 0
+
+
+def test_a_missing_field_is_a_dead_letter_of_this_table() -> None:
+    state = TableState(table(x=Mean(value="x"), y=Mean(value="y")))
+    folded = state.fold(events(["a", "a", "a"], x=[1, np.nan, 3], y=[1, 2, 3]))
+    assert [(r.index, r.table) for r in folded.rejects] == [(1, "t")]
+    assert "x" in folded.rejects[0].reason
+    assert folded.results["y"].tolist() == [1, 2]  # type: ignore[union-attr]
+
+
+def test_skip_lets_each_operator_take_what_it_can_and_shows_its_latest_otherwise() -> None:
+    state = TableState(table(missing="skip", x=Mean(value="x"), y=Mean(value="y")))
+    nan = np.nan
+    folded = state.fold(events(["a", "b", "a", "a", "b"], x=[nan, nan, 4, nan, nan], y=[1, 2, nan, 3, nan]))
+    assert folded.rejects == []
+    assert folded.skipped == 1
+    assert folded.index.tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(folded.results["x"], [nan, nan, 4, 4])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(folded.results["y"], [1, 2, 1, 2])  # type: ignore[arg-type]
+
+
+def test_the_memory_itself_can_be_published_after_every_event() -> None:
+    memory = LinearAttention(key=("k0", "k1"), value=("v0", "v1"), feature_map="identity", publish="both")
+    state = TableState(table(memory=memory))
+    k, v = [[1, 0], [0, 2], [1, 1]], [[3, 4], [5, 6], [7, 8]]
+    columns = {"k0": [a[0] for a in k], "k1": [a[1] for a in k], "v0": [a[0] for a in v], "v1": [a[1] for a in v]}
+    folded = state.fold(events(["m"] * 3, **columns))
+    states = folded.results["memory.state"]
+    assert isinstance(states, list)
+    assert states[0]["mu"] == [[3, 4], [0, 0]]
+    assert states[1]["nu"] == [1, 2]
+    assert states[2] == {"mu": [[10, 12], [17, 20]], "nu": [2, 3]}
+    assert folded.results["memory"][2].tolist() == [5.4, 6.4]  # type: ignore[index]
+
+
+OPERATORS: dict[str, Operator] = {
+    "n": Count(),
+    "mean": Mean(value="x"),
+    "vector": Mean(value="v"),
+    "last": MovingMean(value="x", window=70),
+    "window": KvWindow(key="v", value=("x", "y"), window=150),
+}
+
+
+def random_events(seed: int, n: int, first: int) -> Events:
+    rng = np.random.default_rng(seed)
+    keys = [f"key-{i}" for i in rng.zipf(1.3, n) % 40]
+    return events(keys, first, x=rng.normal(size=n), y=rng.normal(size=n), v=rng.normal(size=(n, 2)))
+
+
+@given(st.lists(st.integers(1, 400), min_size=1, max_size=6), st.sampled_from(["every", "commit"]), st.integers(0, 5))
+def test_a_changelog_restores_exactly_what_was_there(sizes: list[int], emit: str, seed: int) -> None:
+    original, log = TableState(table(emit, **OPERATORS)), dict[bytes, bytes | None]()
+    changelog, first = Changelog(original), 0
+    for turn, size in enumerate(sizes):
+        original.fold(random_events(100 * seed + turn, size, first))
+        first += size
+        log.update(zip(*changelog.changes(original.take_changed()), strict=True))
+    restored = TableState(table(emit, **OPERATORS))
+    reader = Changelog(restored)
+    items = list(log.items())
+    for at in range(0, len(items), 97):  # compacted, and in slices
+        part = items[at : at + 97]
+        reader.apply([key for key, _ in part], [value for _, value in part])
+    reader.finish()
+    assert reader.trouble is None
+    assert restored.live == original.live
+    more = random_events(seed + 7, 200, first)
+    a, b = original.fold(more), restored.fold(more)
+    for keys in [original.index.keys]:
+        rows, others = original.rows(list(keys)), restored.rows(list(keys))
+        for name, result in original.latest(rows).items():
+            _same(result, restored.latest(others)[name])
+    for name, result in a.results.items():
+        _same(result, b.results[name])
+    again = changelog.changes(original.take_changed())
+    assert dict(zip(*again, strict=True)) == dict(
+        zip(*Changelog(restored).changes(restored.take_changed()), strict=True)
+    )
+
+
+def _same(a: Any, b: Any) -> None:
+    if isinstance(a, dict):
+        for name, part in a.items():
+            np.testing.assert_array_equal(part, b[name])
+    else:
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_commit_writes_the_pages_that_changed_not_the_window() -> None:
+    state = TableState(table(window=KvWindow(key="v", value="v", window=10_000)))
+    changelog = Changelog(state)
+    state.fold(random_events(1, 5_000, 0))
+    changelog.changes(state.take_changed())
+    state.fold(events(["key-1"], 5_000, x=[1], y=[1], v=[[1, 2]]))
+    keys, values = changelog.changes(state.take_changed())
+    assert sum(key.startswith(b"P") for key in keys) == 2
+    assert sum(len(value or b"") for value in values) < 4_096
+
+
+def test_foreign_records_are_trouble_and_the_meta_record_is_read_all_the_same() -> None:
+    state = TableState(table(mean=Mean(value="x")))
+    reader = Changelog(state)
+    reader.apply([b"Xkey", b"Rkey"], [b"", b"\x01short"])
+    assert reader.trouble is not None
+    assert "did not write" in reader.trouble.cause
+
+
+def test_a_newer_format_is_refused() -> None:
+    reader = Changelog(TableState(table(mean=Mean(value="x"))))
+    reader.apply([b"M"], [b'{"format": 99}'])
+    assert reader.trouble is not None
+    assert "format 99" in reader.trouble.cause
+
+
+def test_deleted_keys_are_gone_after_a_restore() -> None:
+    state = TableState(table(mean=Mean(value="x")))
+    state.fold(events(["a", "b"], x=[1, 2]))
+    keys, values = Changelog(state).changes(state.take_changed())
+    restored = TableState(table(mean=Mean(value="x")))
+    reader = Changelog(restored)
+    reader.apply([*keys, b"Ra"], [*values, None])
+    reader.finish()
+    assert restored.live == 1
+    assert restored.find(b"a") is None
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(-1e9, 1e9)), max_size=60), st.integers(0, 60))
+def test_the_state_does_not_depend_on_where_batches_are_split(pairs: list[tuple[str, float]], cut: int) -> None:
+    exact: dict[str, Fraction] = {}
+    counts: dict[str, int] = {}
+    state = TableState(table(mean=Mean(value="x")))
+    for part, first in [(pairs[:cut], 0), (pairs[cut:], cut)]:
+        state.fold(events([key for key, _ in part], first, x=[x for _, x in part]))
+    for key, x in pairs:
+        exact[key] = exact.get(key, Fraction(0)) + Fraction(x)
+        counts[key] = counts.get(key, 0) + 1
+    for key, total in exact.items():
+        row = state.find(key.encode())
+        assert row is not None
+        got = float(state.latest(np.array([row]))["mean"][0])  # type: ignore[index]
+        assert got == pytest.approx(float(total / counts[key]), rel=1e-12, abs=1e-3 * 1e-12)
