@@ -11,7 +11,7 @@ import numpy as np
 
 from operators.arithmetic import divide
 from operators.duration import EXPECTED, Duration, seconds
-from operators.grouping import Floats, Ints
+from operators.grouping import Block, Floats, Ints
 from operators.operator import Batch, Field, FieldSpec, Layout, Operator, OperatorError, Shape, State
 from operators.options import flag, number
 from operators.scan import decayed_sums, running_max, two_sum
@@ -33,7 +33,7 @@ class Ewma(Operator):
     m_i = m_{i-1} + alpha (x_i - m_{i-1}); for ``alpha`` and ``span`` only.
 
     By ``alpha`` or ``span`` events weigh by their order of arrival. State: the count and the mean as a compensated sum
-    of its changes, 1 + 2d numbers; a constant input is kept exactly.
+    of its changes, 1 + 2d numbers.
 
     By ``half_life`` an event that comes late has just the weight that its time gives it: in whatever order events
     arrive, the state is the same (forward decay). State: the count, the newest epoch and the compensated sums of
@@ -100,22 +100,27 @@ class Ewma(Operator):
     def _fold_by_arrival(self, state: State, batch: Batch, before: Ints, events: Ints) -> Floats:
         """Move the mean; returns it after each of these sorted events.
 
-        With deviations from the mean m before the batch, m_i = m + w_i sum_j (1 - alpha)^(i - j) (x_j - m), where w_i
-        is the newest event's weight over the sum of all weights.
+        m = kept m_0 + new r, where r is the mean of the batch alone. While the old mean has most of the weight only its
+        change is rounded, so that it stays exact over any number of batches; after that only what is left of it is, so
+        that a spike is forgotten as it decays.
         """
         groups, column = batch.groups, batch.columns["value"]
         alpha = self.alpha if self.alpha is not None else 2.0 / (cast(float, self.span) + 1.0)
-        fresh = np.flatnonzero(before == 0)
-        state["mean"][fresh] = column[groups.start[fresh]]
-        deviation = (column - state["mean"][groups.segment]) - state["lost"][groups.segment]
-        pulls = decayed_sums(groups, np.full(len(column), 1.0 - alpha), deviation)[events]
-        if self.adjust and alpha < 1:
-            weight = alpha / -np.expm1(groups.ordinals(before)[events] * math.log1p(-alpha))
-        else:
-            weight = np.full(len(events), alpha)
+        rate = math.log1p(-alpha) if alpha < 1 else -math.inf
+        terms = alpha * column
         key = groups.segment[events]
-        mean, error = two_sum(state["mean"][key], _times(weight, pulls))
-        lost = state["lost"][key] + error
+        since, first = groups.position[events] + 1, before[key] == 0
+        kept, new = np.where(first, 0.0, np.exp(rate * since)), -np.expm1(rate * since)
+        sums_to = new
+        if self.adjust:
+            total = -np.expm1(rate * (before[key] + since))
+            kept, new = kept * np.where(first, 0.0, -np.expm1(rate * np.maximum(before[key], 1))) / total, new / total
+        else:
+            fresh = groups.start[before == 0]
+            terms[fresh] = column[fresh]
+            new = sums_to = np.where(first, 1.0, new)
+        recent = decayed_sums(groups, lambda _, step: math.exp(rate * step), terms)[events]
+        mean, lost = _mixed(state["mean"][key], state["lost"][key], kept, divide(recent, sums_to), new)
         newest = slice(None) if events is groups.last else groups.last
         state["mean"], state["lost"] = mean[newest], lost[newest]
         return mean + lost
@@ -132,9 +137,11 @@ class Ewma(Operator):
         epoch = np.rint((batch.time - rest) / half_life).astype(np.int64)
         old = np.where(before > 0, state["epoch"], epoch[groups.start])
         latest = np.maximum(running_max(groups, epoch), old[groups.segment])
-        previous = np.where(groups.position > 0, np.roll(latest, 1), latest)
         weight = _halved(np.exp2(rest / half_life), latest - epoch)
-        decay = _halved(np.ones(len(latest)), latest - previous)
+
+        def decay(block: Block, step: int) -> Floats:
+            clock = latest[block.events]
+            return _halved(np.ones(clock[step:].shape), clock[step:] - clock[:-step])
 
         key = groups.segment[events]
         kept = _halved(np.ones(len(events)), latest[events] - old[key])
@@ -161,9 +168,18 @@ def _half_life(given: object) -> float:
     return length
 
 
+def _mixed(high: Floats, low: Floats, kept: Floats, recent: Floats, new: Floats) -> tuple[Floats, Floats]:
+    """The compensated mean ``kept (high + low) + new recent``, where ``kept + new`` is 1."""
+    near = (new < 0.5).reshape((-1, *(1,) * (recent.ndim - 1)))
+    part = np.where(near, high, _times(kept, high))
+    step = np.where(near, _times(new, (recent - high) - low), _times(new, recent) + _times(kept, low))
+    mean, error = two_sum(part, step)
+    return two_sum(mean, np.where(near, low, 0.0) + error)
+
+
 def _halved(values: Floats, times: Ints) -> Floats:
-    """Halve each value so many times."""
-    return np.ldexp(values, np.maximum(-times, _VANISHED))
+    """Halve each value so many times, at least 0."""
+    return np.ldexp(values, np.clip(-times, _VANISHED, 0))
 
 
 def _times(weight: Floats, rows: Floats) -> Floats:

@@ -8,9 +8,11 @@ however the events are cut into batches.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from operators.grouping import Floats, Groups, Ints
+from operators.grouping import Block, Floats, Groups, Ints
 
 _NARROW = 8
 """Up to this many events a key, one vector addition a rank is quicker than NumPy's own accumulation."""
@@ -63,19 +65,23 @@ def accumulate(high: Floats, low: Floats, terms: Floats, errors: Floats | None =
     return after, np.cumsum(lost, axis=0, out=lost)
 
 
-def decayed_sums(groups: Groups, decay: Floats, terms: Floats) -> Floats:
-    """After every event, ``s_i = decay_i s_{i-1} + terms_i`` of its group, from 0: (N, ...), with decay (N,) in [0, 1].
+Decay = Callable[[Block, int], Floats | float]
+"""What is left of a weight from one rank of a block to the one so many later: one number, or (L - step, g)."""
 
-    The steps are combined pairwise (Hillis and Steele 1986), so no power of the decay is ever divided by.
+
+def decayed_sums(groups: Groups, decay: Decay, terms: Floats) -> Floats:
+    """After every event, the sum of its group's ``terms`` (N, ...) so far, each decayed since it came: (N, ...).
+
+    Steps are combined pairwise (Hillis and Steele 1986), so no decay is ever divided by, and a rounding is made log2 L
+    times, not L times.
     """
     result = np.empty_like(terms)
     for block in groups.blocks:
         sums = terms[block.events]
-        factor = decay[block.events].reshape(sums.shape[:2] + (1,) * (sums.ndim - 2))
         step = 1
         while step < len(sums):
-            sums[step:] += factor[step:] * sums[:-step]
-            factor[step:] = factor[step:] * factor[:-step]
+            left = np.asarray(decay(block, step))
+            sums[step:] += left.reshape(left.shape + (1,) * (sums.ndim - left.ndim)) * sums[:-step]
             step *= 2
         block.put(sums, result)
     return result
