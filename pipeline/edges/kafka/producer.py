@@ -198,6 +198,7 @@ class TransactionalProducer:
         """Close hard, within twice the close deadline; an open transaction is left to the next owner's fence."""
         self._forget()
         self._clean = False
+        self._trouble = self._trouble or Failed("it was closed")
         await self._producer.close(self._deadlines.close)
 
     # -- inside -------------------------------------------------------------------------------------------------------

@@ -1,0 +1,322 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+
+from pipeline.edges.kafka.admin import Admin
+from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.errors import Failed, Fenced, RecordTooLarge, TransactionError
+from pipeline.edges.kafka.producer import BATCH_BYTES, Deadlines, TransactionalProducer
+from tests.kafka.clients import make_topic, read_all, run, unique, write
+
+_INT_MAX = 2**31 - 1
+
+
+def test_records_arrive_in_order_as_they_were_given_stamped_with_the_wall_clock(kafka: str) -> None:
+    topic = make_topic(kafka, 2)
+    keys: list[bytes | None] = [b"key %d" % i for i in range(20_000)]
+    values: list[bytes | None] = [b"%d" % i * 20 for i in range(20_000)]
+    keys[3] = None
+    values[7_000] = None
+    headers = [[("reason", b"%d" % i), ("none", None)] if i % 1_000 == 0 else [] for i in range(20_000)]
+
+    async def scenario() -> None:
+        before = time.time() * 1000
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        await producer.begin()
+        await producer.append(topic, 1, keys, values, headers)
+        await producer.append(topic, 1, [b"second"], [b"append"])
+        await producer.acknowledge()
+        await producer.commit()
+        assert not producer.must_renew
+        await producer.close()
+        records = await asyncio.to_thread(read_all, kafka, topic, 20_001, 1)
+        assert [r.key for r in records] == [*keys, b"second"]
+        assert [r.value for r in records] == [*values, b"append"]
+        assert [list(r.headers) for r in records] == [*headers, []]
+        assert all(before - 1 <= r.timestamp <= time.time() * 1000 for r in records)
+
+    run(scenario)
+
+
+def test_records_and_offset_are_committed_together_or_not_at_all(kafka: str) -> None:
+    topic = make_topic(kafka)
+    source, group = TopicPartition(topic, 0), unique("group")
+    owner = unique("owner")
+
+    async def scenario() -> None:
+        settings = ClientSettings(kafka)
+        admin = Admin(settings)
+        first = await TransactionalProducer.fence(settings, owner)
+        for offset, value in ((5, b"kept"), (9, b"lost")):
+            await first.begin()
+            await first.append(topic, 0, [b"k"], [value])
+            await first.acknowledge()
+            await first.add_offset(source, offset, group)
+            await (first.commit() if value == b"kept" else first.abort())
+        await first.close()
+        assert await asyncio.to_thread(admin.committed, group) == {source: 5}
+        second = await TransactionalProducer.fence(settings, owner)
+        await write(second, topic, [b"next"])
+        await second.close()
+        assert [r.value for r in await asyncio.to_thread(read_all, kafka, topic, 2)] == [b"kept", b"next"]
+        admin.close()
+
+    run(scenario)
+
+
+def test_an_offset_alone_is_a_transaction(kafka: str) -> None:
+    source, group = TopicPartition(make_topic(kafka), 0), unique("group")
+
+    async def scenario() -> None:
+        admin = Admin(ClientSettings(kafka))
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        await producer.begin()
+        await producer.acknowledge()
+        await producer.add_offset(source, 42, group)
+        await producer.commit()
+        await producer.close()
+        assert await asyncio.to_thread(admin.committed, group) == {source: 42}
+        admin.close()
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("fenced_before", ["append", "add_offset", "commit", "begin"])
+def test_a_producer_is_fenced_by_the_next_owner_at_every_step(kafka: str, fenced_before: str) -> None:
+    topic = make_topic(kafka)
+    source, group, owner = TopicPartition(topic, 0), unique("group"), unique("owner")
+
+    async def scenario() -> None:
+        settings = ClientSettings(kafka)
+        old = await TransactionalProducer.fence(settings, owner)
+        new: TransactionalProducer | None = None
+        await write(old, topic, [b"before"])
+        steps = {
+            "begin": old.begin,
+            "append": lambda: _append_and_acknowledge(old, topic),
+            "add_offset": lambda: old.add_offset(source, 1, group),
+            "commit": old.commit,
+        }
+
+        async def transact() -> None:
+            nonlocal new
+            for name, step in steps.items():
+                if name == fenced_before:
+                    new = await TransactionalProducer.fence(settings, owner)
+                await step()
+
+        with pytest.raises(Fenced):
+            await transact()
+        assert old.must_renew
+        assert new is not None
+        await old.abort()
+        await old.close()
+        await write(new, topic, [b"after"])
+        await new.close()
+        assert [r.value for r in await asyncio.to_thread(read_all, kafka, topic, 2)] == [b"before", b"after"]
+        admin = Admin(settings)
+        assert await asyncio.to_thread(admin.committed, group) == {}
+        admin.close()
+
+    run(scenario)
+
+
+async def _append_and_acknowledge(producer: TransactionalProducer, topic: str) -> None:
+    await producer.append(topic, 0, [b"k"], [b"stale"])
+    await producer.acknowledge()
+
+
+def test_a_refused_batch_makes_the_commit_unreachable(kafka: str) -> None:
+    topic = make_topic(kafka, configs={"max.message.bytes": "2000"})
+    other = make_topic(kafka)
+    source, group = TopicPartition(other, 0), unique("group")
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        await producer.begin()
+        await producer.append(other, 0, [b"k"], [b"fine"])
+        await producer.append(topic, 0, [b"k"], [b"x" * 3000])
+        with pytest.raises(RecordTooLarge) as raised:
+            await producer.acknowledge()
+        assert raised.value.topic == topic
+        assert raised.value.lasting
+        with pytest.raises(Failed):
+            await producer.add_offset(source, 1, group)
+        with pytest.raises(Failed):
+            await producer.commit()
+        with pytest.raises(Failed):
+            await producer.begin()
+        assert producer.must_renew
+        assert await producer.abort()
+        await producer.close()
+        admin = Admin(ClientSettings(kafka))
+        assert await asyncio.to_thread(admin.committed, group) == {}
+        admin.close()
+
+    run(scenario)
+
+
+def test_a_record_over_a_known_limit_is_named_before_it_is_sent(kafka: str) -> None:
+    topic = make_topic(kafka, configs={"max.message.bytes": "2000"})
+    fitting = [b"x" * 900] * 7
+
+    async def scenario() -> None:
+        settings, limits = ClientSettings(kafka), {topic: 2000}
+        producer = await TransactionalProducer.fence(settings, unique("owner"), limits=limits)
+        await write(producer, topic, fitting)
+        await producer.begin()
+        with pytest.raises(RecordTooLarge) as raised:
+            await producer.append(topic, 0, [b"k"] * 8, [*fitting[:5], b"x" * 2000, b"", b""])
+        assert raised.value.index == 5
+        assert await producer.abort()
+        await producer.close()
+        assert len(await asyncio.to_thread(read_all, kafka, topic, 7)) == 7
+
+    run(scenario)
+
+
+def test_a_record_larger_than_a_batch_goes_alone(kafka: str) -> None:
+    topic = make_topic(kafka)
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        values = [b"small", b"x" * (BATCH_BYTES + 1), b"small"]
+        await write(producer, topic, values)
+        await producer.close()
+        assert [r.value for r in await asyncio.to_thread(read_all, kafka, topic, 3)] == values
+
+    run(scenario)
+
+
+def test_nothing_is_committed_that_is_not_acknowledged(kafka: str) -> None:
+    topic = make_topic(kafka)
+
+    async def scenario() -> None:
+        for step in ("commit", "add_offset"):
+            producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+            await producer.begin()
+            await producer.append(topic, 0, [b"k"], [b"v"])
+            with pytest.raises(Failed, match="not acknowledged"):
+                await (
+                    producer.commit()
+                    if step == "commit"
+                    else producer.add_offset(TopicPartition(topic, 0), 1, unique("group"))
+                )
+            await producer.abort()
+            await producer.close()
+
+    run(scenario)
+
+
+def test_a_partition_or_topic_that_does_not_exist_is_refused(kafka: str) -> None:
+    topic, nowhere = make_topic(kafka), unique("nowhere")
+
+    async def scenario() -> None:
+        for name, partition in ((topic, 9), (nowhere, 0)):
+            producer = await TransactionalProducer.fence(
+                ClientSettings(kafka), unique("owner"), Deadlines(request=1, commit=2)
+            )
+            await producer.begin()
+            with pytest.raises(Failed):
+                await producer.append(name, partition, [b"k"], [b"v"])
+            await producer.close()
+
+    run(scenario)
+
+
+def test_a_long_append_lets_others_run(kafka: str) -> None:
+    topic = make_topic(kafka)
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        ticks = 0
+
+        async def heart() -> None:
+            nonlocal ticks
+            while True:
+                ticks += 1
+                await asyncio.sleep(0)
+
+        await producer.begin()
+        beating = asyncio.create_task(heart())
+        await producer.append(topic, 0, [b"k"] * 200_000, [b"v" * 20] * 200_000)
+        beating.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beating
+        batches = len(producer._acks)
+        assert batches > 5
+        assert ticks >= batches
+        await producer.acknowledge()
+        await producer.commit()
+        await producer.close()
+
+    run(scenario)
+
+
+def test_fencing_an_unreachable_broker_fails(kafka: str) -> None:
+    async def scenario() -> None:
+        with pytest.raises(Failed):
+            await TransactionalProducer.fence(ClientSettings("127.0.0.1:1"), unique("owner"), Deadlines(commit=2))
+
+    run(scenario)
+
+
+def _kafka_increment(sequence: int, increment: int) -> int:
+    """DefaultRecordBatch.incrementSequence of Apache Kafka."""
+    return increment - (_INT_MAX - sequence) - 1 if sequence > _INT_MAX - increment else sequence + increment
+
+
+def test_sequence_numbers_wrap_as_the_broker_counts_them(kafka: str) -> None:
+    topic = make_topic(kafka)
+    tp = TopicPartition(topic, 0)
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        numbers = producer._producer.transactions
+        for sequence in (0, 5, _INT_MAX - 3, _INT_MAX - 2, _INT_MAX - 1, _INT_MAX):
+            for increment in (1, 2, 3, 4, 1000):
+                numbers._sequence_numbers[tp] = sequence
+                numbers.increment_sequence_number(tp, increment)
+                assert numbers.sequence_number(tp) == _kafka_increment(sequence, increment)
+        # A partition that has not heard of a producer takes any first number, so the end is in reach.
+        numbers._sequence_numbers[tp] = _INT_MAX - 4
+        for i in range(4):
+            await write(producer, topic, [b"%d" % i] * 3)
+        assert numbers.sequence_number(tp) == 7
+        await producer.close()
+        values = [r.value for r in await asyncio.to_thread(read_all, kafka, topic, 12)]
+        assert values == [b"%d" % i for i in range(4) for _ in range(3)]
+
+    run(scenario)
+
+
+def test_a_batch_that_is_built_holds_what_the_builder_says() -> None:
+    # A record is refused only by a batch that has one already: this is what `RecordTooLarge.index` rests on.
+    builder = DefaultRecordBatchBuilder(2, 0, 1, -1, -1, -1, 100)
+    assert builder.append(0, 0, b"k", b"x" * 200, []) is not None
+    assert builder.append(1, 0, b"k", b"", []) is None
+
+
+def test_abort_and_close_can_be_repeated(kafka: str) -> None:
+    topic = make_topic(kafka)
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        assert not await producer.abort()
+        await producer.close()
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        await producer.begin()
+        await producer.append(topic, 0, [b"k"] * 10, [b"v"] * 10)
+        await producer.close()
+        assert not await producer.abort()
+        await producer.close()
+        with pytest.raises(TransactionError):
+            await producer.commit()
+
+    run(scenario)
