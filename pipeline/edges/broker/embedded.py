@@ -216,7 +216,9 @@ class EmbeddedKafka:
         shown = " / ".join([line.strip() for line in lines if line.strip()][-_LOG_LINES_SHOWN:])
         return KafkaStateError(
             f"the embedded Kafka {KAFKA_VERSION} {what}: {shown or 'it wrote nothing'}",
-            "start it on an empty data folder" if self._temporary else f"see {self.log_path}, or use another data folder",
+            "start it on an empty data folder"
+            if self._temporary
+            else f"see {self.log_path}, or use another data folder",
         )
 
 

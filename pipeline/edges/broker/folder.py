@@ -25,6 +25,9 @@ _SINGLE_NODE = {
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
     "auto.create.topics.enable": "false",
+    # After kill -9 a broker may register again only when its earlier session is over.
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
     "log.retention.ms": "-1",  # events may carry old times; the owner of the folder decides when they go
     "log.cleaner.dedupe.buffer.size": "16777216",
 }

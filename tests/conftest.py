@@ -1,0 +1,39 @@
+"""What all tests share: a real Kafka, names of their own, and Hypothesis without a clock."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from pipeline.edges.broker import EmbeddedKafka
+
+# No deadline: how long an example takes says something of the machine, nothing of the code.
+settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """The address of a Kafka that the whole session shares.
+
+    It is an embedded one, unless STREAMFOLD_TEST_BROKER names a broker that runs already (quicker for trying things).
+    """
+    running = os.environ.get("STREAMFOLD_TEST_BROKER")
+    if running:
+        yield running
+        return
+    with EmbeddedKafka() as broker:
+        yield broker.address
+
+
+@pytest.fixture
+def topic_prefix(request: pytest.FixtureRequest) -> str:
+    """A prefix for topics, groups and app names that no other test and no other run uses."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40]
+    return f"{name}-{uuid.uuid4().hex[:8]}"
