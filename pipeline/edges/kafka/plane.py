@@ -13,7 +13,12 @@ from collections.abc import Iterable
 
 from aiokafka import TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
+    KafkaError,
+)
 
 from pipeline.core.config.model import App
 from pipeline.edges.kafka.admin import Admin
@@ -28,6 +33,12 @@ from pipeline.edges.metrics import Metrics
 from pipeline.errors import KafkaStateError
 
 log = logging.getLogger(__name__)
+
+_REFUSALS = {
+    InvalidSessionTimeoutError: "set session_timeout between the broker's group.min and group.max.session.timeout.ms",
+    GroupAuthorizationFailedError: "grant Read on the group",
+    InconsistentGroupProtocolError: "another kind of consumer uses this group: give the app another name",
+}
 
 EVENTS_A_DRAIN = 20_000
 _IDLE_SECONDS = 0.1
@@ -138,6 +149,10 @@ class Plane:
             except PartitionError as error:
                 await self._partition_failed(error)
                 continue
+            except tuple(_REFUSALS) as error:
+                raise KafkaStateError(
+                    f"the broker does not take this worker into the group {self.app.group}: {error}", _REFUSALS[type(error)]
+                ) from error
             except KafkaError as error:
                 log.warning("the consumer reports %r; going on", error)
                 await asyncio.sleep(_AGAIN_SECONDS)
