@@ -1,0 +1,68 @@
+"""The record that keeps a bad event: its raw key and value, with the reason and the place it came from as headers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from pipeline.core.batch import Reject, WireBatch
+
+RECORD_OVERHEAD = 128
+"""An upper bound of what a record batch of one record takes besides its key, value and headers, in bytes."""
+
+HEADER_OVERHEAD = 10
+"""An upper bound of the lengths written with each header, in bytes."""
+
+
+Headers = list[tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record for the dead-letter topic; header values are UTF-8 text."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def dead_letter(reject: Reject, batch: WireBatch, stream: str, *, limit: int) -> DeadLetter:
+    """The dead letter of a bad event, at most ``limit`` bytes as a record batch of its own.
+
+    What doesn't fit is cut, the value first and then the key, and the header ``truncated`` names which. ``table`` is
+    there only if the event was bad for one table alone; ``time`` is the record's timestamp.
+    """
+    headers: Headers = [
+        ("reason", reject.reason.encode()),
+        ("stage", reject.stage.encode()),
+        ("stream", stream.encode()),
+        ("topic", batch.topic.encode()),
+        ("partition", b"%d" % batch.partition),
+        ("offset", b"%d" % batch.offsets[reject.index]),
+        ("time", _rfc3339(batch.timestamps[reject.index]).encode()),
+    ]
+    if reject.table is not None:
+        headers.append(("table", reject.table.encode()))
+    key, value = batch.keys[reject.index], batch.values[reject.index]
+    room = limit - _size(headers)
+    if len(key or b"") + len(value or b"") > room:
+        room -= _size([("truncated", b"key, value")])
+        cut_key = key if key is None else key[: max(room, 0)]
+        cut_value = value if value is None else value[: max(room - len(cut_key or b""), 0)]
+        cut = [name for name, now, was in (("key", cut_key, key), ("value", cut_value, value)) if now != was]
+        headers.append(("truncated", ", ".join(cut).encode()))
+        key, value = cut_key, cut_value
+    return DeadLetter(key, value, headers)
+
+
+def _size(headers: Headers) -> int:
+    """An upper bound of what a record with these headers takes without its key and value, in bytes."""
+    return RECORD_OVERHEAD + sum(len(name.encode()) + len(value) + HEADER_OVERHEAD for name, value in headers)
+
+
+def _rfc3339(milliseconds: int) -> str:
+    try:
+        time = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
+    except OverflowError:
+        return f"{milliseconds} ms"
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,111 @@
+"""From a wire batch to events: columns of numbers, keys and times, and a reject for each bad event."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.core.batch import Events, Reject, WireBatch
+from pipeline.core.formats.binary import BinaryFormat
+from pipeline.core.formats.document import DocumentFormat
+from pipeline.core.formats.parsed import UNITS, Format, pick, places_without
+
+if TYPE_CHECKING:
+    from pipeline.core.config.model import Stream
+
+MAX_KEY_BYTES = 4096
+
+
+class Decoder:
+    """Reads the records of one stream.
+
+    ``scalars`` and ``vectors`` (with their lengths) are the fields that any of the stream's tables reads; others are
+    ignored. A key longer than ``max_key_bytes`` makes a bad event; an empty one is a key like any other.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        scalars: Collection[str],
+        vectors: Mapping[str, int],
+        *,
+        max_key_bytes: int = MAX_KEY_BYTES,
+    ) -> None:
+        self._max_key_bytes = max_key_bytes
+        self._key = stream.key
+        self._compare_keys = stream.key is not None and not stream.partitioned_by_key
+        self._format = _format(stream, scalars, vectors)
+
+    def decode(self, batch: WireBatch) -> tuple[Events, list[Reject]]:
+        """The good events in order, and one reject for each of the others, in order too."""
+        parsed = self._format.parse(batch.values)
+        index, flaws = parsed.index, parsed.flaws
+        keys = pick(batch.keys, index) if parsed.keys is None else parsed.keys
+        for row, reason in self._key_flaws(keys).items():
+            flaws.setdefault(row, Reject(int(index[row]), "key", reason))
+        times = parsed.times
+        if times is None:
+            times = np.array(pick(batch.timestamps, index), np.float64) / UNITS["ms"]
+        events = Events(
+            index,
+            keys,  # type: ignore[arg-type] # those that are None are flaws
+            np.array(pick(batch.offsets, index), np.int64),
+            times,
+            parsed.columns,
+        )
+        if flaws:
+            events = _without(events, flaws)
+        return events, sorted([*parsed.rejects, *flaws.values()], key=lambda reject: reject.index)
+
+    def key_evidence(self, batch: WireBatch, events: Events) -> int | None:
+        """Where in the batch the first event is whose record key is null or isn't the field's bytes.
+
+        Such an event is evidence that a topic of several partitions is not partitioned by the field. None if there is
+        no such event, if the key is the record's own, or if the stream says ``partitioned_by_key``.
+        """
+        if not self._compare_keys:
+            return None
+        record_keys = pick(batch.keys, events.index)
+        if record_keys == events.keys:
+            return None
+        pairs = zip(record_keys, events.keys, strict=True)
+        row = next(row for row, (record_key, key) in enumerate(pairs) if record_key != key)
+        return int(events.index[row])
+
+    def _key_flaws(self, keys: Sequence[bytes | None]) -> dict[int, str]:
+        limit = self._max_key_bytes
+        try:
+            if max(map(len, keys), default=0) <= limit:  # type: ignore[arg-type]
+                return {}
+        except TypeError:
+            pass
+        reasons = {row: "no key" for row, key in enumerate(keys) if key is None}
+        too_long = f"key too long: more than {limit} bytes"
+        return reasons | {row: too_long for row, key in enumerate(keys) if key is not None and len(key) > limit}
+
+
+def _format(stream: Stream, scalars: Collection[str], vectors: Mapping[str, int]) -> Format:
+    units = UNITS[stream.time_unit]
+    match stream.format:
+        case "json" | "msgpack" as codec:
+            return DocumentFormat(
+                codec, key=stream.key, time=stream.time, units=units, scalars=scalars, vectors=vectors
+            )
+        case "float64" | "float32" as dtype:
+            wanted = {*scalars, *vectors}
+            return BinaryFormat(
+                dtype, stream.fields, time=stream.time, units=units, wanted=wanted, vectors=stream.vectors
+            )
+
+
+def _without(events: Events, rows: Collection[int]) -> Events:
+    kept = places_without(len(events), rows)
+    return Events(
+        events.index[kept],
+        pick(events.keys, kept),
+        events.offsets[kept],
+        events.times[kept],
+        {field: column[kept] for field, column in events.columns.items()},
+    )

@@ -1,0 +1,204 @@
+"""JSON and MessagePack: every value is an object, read straight into a struct that has just the fields asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime
+from itertools import chain
+from math import nan
+from operator import attrgetter
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numpy as np
+
+from pipeline.core.batch import Floats, Reject
+from pipeline.core.formats.parsed import NON_FINITE, NULL_VALUE, Parsed, find_non_finite, pick, places_without
+
+Row = Any
+"""One value, as an instance of the struct made from the configuration."""
+
+Instant = Annotated[datetime, msgspec.Meta(tz=True)]
+Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A key that operators read as a number as well: bounded, so that it always has a nearest double."""
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+ABSENT = msgspec.Raw()
+
+
+class BadValueError(ValueError):
+    """A value that can't be read: the stage that refuses it, and the reason."""
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(reason)
+        self.stage = stage
+        self.reason = reason
+
+
+class DocumentFormat:
+    """Objects with named fields.
+
+    ``key`` and ``time`` are the fields that hold the key and the event time (numbers: ``units`` to the second), or
+    None; ``scalars`` and ``vectors`` (with their lengths) are the numbers that operators read.
+    """
+
+    def __init__(
+        self,
+        codec: Literal["json", "msgpack"],
+        *,
+        key: str | None,
+        time: str | None,
+        units: float,
+        scalars: Collection[str],
+        vectors: Mapping[str, int],
+    ) -> None:
+        self._text = codec == "json"
+        self._units = units
+        self._vectors = dict(vectors)
+        required = [field for field in dict.fromkeys((key, time)) if field is not None]
+        optional = [field for field in dict.fromkeys((*scalars, *vectors)) if field not in required]
+        # A struct's attributes are identifiers, a document's fields are any text.
+        self._attributes = {field: f"field_{i}" for i, field in enumerate((*required, *optional))}
+        types = {field: _type(field, key, time, scalars, vectors) for field in self._attributes}
+        rename = {attribute: field for field, attribute in self._attributes.items()}
+        self._struct = msgspec.defstruct(
+            "Row",
+            [(self._attributes[field], types[field]) for field in required]
+            + [(self._attributes[field], types[field] | None, None) for field in optional],
+            rename=rename,
+            gc=False,
+        )
+        raw = msgspec.defstruct("RawRow", [(name, msgspec.Raw, ABSENT) for name in rename], rename=rename, gc=False)
+        decoder = msgspec.json.Decoder if self._text else msgspec.msgpack.Decoder
+        self._decode: Callable[[bytes], Row] = decoder(self._struct).decode
+        self._decode_raw: Callable[[bytes], Row] = decoder(raw).decode
+        self._decode_field = {field: decoder(types[field]).decode for field in self._attributes}
+        self._get = {field: attrgetter(attribute) for field, attribute in self._attributes.items()}
+        self._null = msgspec.json.encode(None) if self._text else msgspec.msgpack.encode(None)
+        self._required = required
+        self._key = key
+        self._time = time
+        self._numbers = [field for field in self._attributes if field in scalars]
+
+    def parse(self, values: list[bytes | None]) -> Parsed:
+        """The values as columns, NaN where a field is absent or null."""
+        rows: list[Row] = []
+        rejects: list[Reject] = []
+        # The iterator goes on behind a value that raised, and `extend` keeps what came before it: good values never
+        # pay for bad ones, and none of them is looked at by Python code.
+        pending = map(self._decode, values)  # type: ignore[arg-type]
+        while True:
+            try:
+                rows.extend(pending)
+            except (*UNREADABLE, TypeError):
+                place = len(rows) + len(rejects)
+                try:
+                    rows.append(self._reread(values[place]))
+                except BadValueError as bad:
+                    rejects.append(Reject(place, bad.stage, bad.reason))
+            else:
+                break
+        index = places_without(len(values), [reject.index for reject in rejects])
+        parsed = Parsed(index, self._keys(rows), self._times(rows), self._columns(rows), rejects)
+        if self._text:
+            self._find_bad_text(values, parsed)
+        else:
+            self._find_non_finite(rows, parsed)
+        return parsed
+
+    def _reread(self, value: bytes | None) -> Row:
+        """Read a value that was refused field by field.
+
+        So the last of duplicate fields counts, and the reason can name the field.
+        """
+        if not value:
+            raise BadValueError("decode", NULL_VALUE if value is None else "empty value")
+        try:
+            if self._text:
+                value.decode()
+            contents = self._decode_raw(value)
+        except UNREADABLE as error:
+            raise BadValueError("decode", f"malformed value: {_cause(error)}") from None
+        return self._struct(*(self._read_field(field, get(contents)) for field, get in self._get.items()))
+
+    def _read_field(self, field: str, content: msgspec.Raw) -> object:
+        stage = "key" if field == self._key else "decode"
+        if content is ABSENT or bytes(content).strip() == self._null:
+            if field in self._required:
+                raise BadValueError(stage, f"missing or null: {field}")
+            return None
+        try:
+            return self._decode_field[field](content)
+        except UNREADABLE as error:
+            raise BadValueError(stage, f"invalid field: {field}: {_cause(error)}") from None
+
+    def _keys(self, rows: list[Row]) -> list[bytes] | None:
+        if self._key is None:
+            return None
+        keys = list(map(self._get[self._key], rows))
+        try:
+            return list(map(str.encode, keys))
+        except TypeError:
+            return [str(key).encode() for key in keys]
+
+    def _times(self, rows: list[Row]) -> Floats | None:
+        if self._time is None:
+            return None
+        times = list(map(self._get[self._time], rows))
+        try:
+            return np.array(times, np.float64) / self._units
+        except TypeError:
+            seconds = (time.timestamp() if isinstance(time, datetime) else time / self._units for time in times)
+            return np.fromiter(seconds, np.float64, len(times))
+
+    def _columns(self, rows: list[Row]) -> dict[str, Floats]:
+        columns: dict[str, Floats] = {}
+        for field in self._numbers:
+            columns[field] = np.array(list(map(self._get[field], rows)), np.float64)
+        for field, width in self._vectors.items():
+            blank = (nan,) * width
+            vectors = [blank if vector is None else vector for vector in map(self._get[field], rows)]
+            numbers = np.fromiter(chain.from_iterable(vectors), np.float64, len(rows) * width)
+            columns[field] = numbers.reshape(len(rows), width)
+        return columns
+
+    def _find_bad_text(self, values: list[bytes | None], parsed: Parsed) -> None:
+        """The decoder skips fields that nobody reads without looking whether their text is UTF-8."""
+        read = pick(values, parsed.index)
+        if b"".join(read).isascii():  # type: ignore[arg-type] # null values are not among them
+            return
+        for row, value in enumerate(read):
+            if value is not None and not value.isascii():
+                try:
+                    value.decode()
+                except UnicodeDecodeError as error:
+                    parsed.flaws[row] = Reject(int(parsed.index[row]), "decode", f"malformed value: {_cause(error)}")
+
+    def _find_non_finite(self, rows: list[Row], parsed: Parsed) -> None:
+        """MessagePack, unlike JSON, can write NaN and the infinities."""
+        columns = dict(parsed.columns)
+        if self._time is not None and parsed.times is not None:
+            columns[self._time] = parsed.times
+        for row, field in find_non_finite(columns):
+            if self._get[field](rows[row]) is not None:
+                parsed.flaws[row] = Reject(int(parsed.index[row]), "decode", f"{NON_FINITE}: {field}")
+
+
+def _type(field: str, key: str | None, time: str | None, scalars: Collection[str], vectors: Mapping[str, int]) -> Any:
+    """What a field has to be for all that is asked of it."""
+    if field == key:
+        return Integer if field in scalars else str | int
+    if field in vectors:
+        return tuple[(float,) * vectors[field]]  # type: ignore[misc]
+    if field == time and field not in scalars:
+        return float | Instant
+    return float
+
+
+def _cause(error: Exception) -> str:
+    """The decoder's words."""
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return str(error)

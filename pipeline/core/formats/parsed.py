@@ -1,0 +1,70 @@
+"""What every format makes of a batch's values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from pipeline.core.batch import Floats, Ints, Reject
+
+T = TypeVar("T")
+
+UNITS: Mapping[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+"""How many of a time unit make a second."""
+
+NON_FINITE = "non-finite number"
+NULL_VALUE = "null value"
+
+
+@dataclass
+class Parsed:
+    """The n values of a batch that could be read, as columns of n rows, and a reject for each of the others.
+
+    ``index`` is each row's place in the batch. ``keys`` and ``times`` (Unix seconds) are None where the value has no
+    such field. ``flaws`` are the rows that turned out bad after all: row -> reject.
+    """
+
+    index: Ints
+    keys: list[bytes] | None
+    times: Floats | None
+    columns: dict[str, Floats]
+    rejects: list[Reject] = field(default_factory=list)
+    flaws: dict[int, Reject] = field(default_factory=dict)
+
+
+class Format(Protocol):
+    """A way to read values."""
+
+    def parse(self, values: list[bytes | None]) -> Parsed:
+        """The values as columns; never raises because of what a value holds."""
+
+
+def places_without(count: int, places: Collection[int]) -> Ints:
+    """The numbers from 0 to ``count``, less those in ``places``."""
+    kept = np.ones(count, bool)
+    kept[list(places)] = False
+    return np.flatnonzero(kept)
+
+
+def pick(items: list[T], places: Ints) -> list[T]:
+    """The items at these ascending places; the list itself if that is all of it."""
+    if len(places) == len(items):
+        return items
+    kept = np.zeros(len(items), np.uint8)
+    kept[places] = 1
+    return list(compress(items, kept.tobytes()))
+
+
+def find_non_finite(columns: Mapping[str, Floats]) -> list[tuple[int, str]]:
+    """The rows and fields with a number that is not finite."""
+    found: list[tuple[int, str]] = []
+    for name, column in columns.items():
+        finite = np.isfinite(column)
+        if not finite.all():
+            rows = np.flatnonzero(~(finite if column.ndim == 1 else finite.all(axis=1)))
+            found += [(row, name) for row in rows.tolist()]
+    return found
