@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import inspect
+from pathlib import Path
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, client
+from aiokafka.consumer.fetcher import Fetcher, FetchError, FetchResult, PartitionRecords
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
+from aiokafka.producer.sender import Sender
+from aiokafka.producer.transaction_manager import TransactionManager
+from aiokafka.protocol.metadata import MetadataRequest_v0, MetadataRequest_v5
+from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+
+from operators import Count
+from pipeline.core.config.model import App, KafkaSecurity, Stream, Table
+from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.errors import Unreachable
+from pipeline.errors import InputError, KafkaStateError
+
+
+def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
+    """What `consumer.py`, `producer.py` and `client.py` reach into: a new version is read before it is pinned."""
+    assert importlib.metadata.version("aiokafka") == "0.14.0"
+    held = {
+        AIOKafkaConsumer.__init__: "self._client self._subscription self._fetcher self._coordinator self._loop "
+        "self._closed",
+        Fetcher.__init__: "self._records self._fetch_task self._wait_consume_future self._isolation_level",
+        FetchResult.__init__: "self._partition_records self._assignment",
+        FetchError.__init__: "self._error",
+        PartitionRecords.__init__: "self._records self.next_fetch_offset self._aborted_producers self._isolation_level",
+        GroupCoordinator.__init__: "self._coordination_task self._heartbeat_task self._commit_refresh_task",
+        TopicPartitionState.__init__: "self.highwater self.lso",
+        AIOKafkaProducer.__init__: "self._txn_manager self._message_accumulator self._sender self._closed self.client "
+        "self._request_timeout_ms",
+        MessageAccumulator.__init__: "self._txn_manager",
+        Sender.__init__: "self._sender_task",
+        TransactionManager.__init__: "self._sequence_numbers self._transaction_waiter self.state",
+        BatchBuilder.__init__: "self._builder self._relative_offset",
+    }
+    for owner, names in held.items():
+        source = inspect.getsource(owner)
+        assert [name for name in names.split() if f"{name} =" not in source and f"{name}:" not in source] == []
+    called = {
+        Fetcher: "_notify _create_fetch_waiter seek_to close",
+        FetchResult: "check_assignment has_more _update_position",
+        PartitionRecords: "_consume_aborted_up_to _contains_abort_marker",
+        GroupCoordinator: "check_errors",
+        SubscriptionState: "fetch_context reassignment_in_progress wait_for_assignment is_assigned resume subscription",
+        Assignment: "active state_value",
+        TopicPartitionState: "has_valid_position position",
+        Sender: "_maybe_do_transactional_request _send_produce_req _do_txn_commit sender_task",
+        TransactionManager: "increment_sequence_number sequence_number",
+        client.AIOKafkaClient: "_wait_on_metadata force_metadata_update close",
+        DefaultRecordBatch: "validate_crc base_offset next_offset producer_id is_control_batch is_transactional",
+        DefaultRecordBatchBuilder: "append size",
+    }
+    for owner, names in called.items():
+        assert [name for name in names.split() if not hasattr(owner, name)] == []
+
+
+def test_every_metadata_request_of_this_process_forbids_to_make_topics() -> None:
+    for arguments in ((), (["a"],), ([],)):
+        request = client.MetadataRequest(*arguments).build(MetadataRequest_v5)
+        assert request.allow_auto_topic_creation is False
+        assert request.topics == (arguments[0] if arguments else None)
+    assert client.MetadataRequest([]).build(MetadataRequest_v0).topics == []
+    # Both places that ask, and no other, take the name from the module.
+    assert inspect.getsource(client).count("MetadataRequest(") == 2
+
+
+def _app(kafka: KafkaSecurity | None = None) -> App:
+    stream = Stream(name="s", topic="t")
+    return App(
+        name="a",
+        brokers="one:1,two:2",
+        tables=[Table(name="t", stream=stream, operators={"n": Count()})],
+        kafka=kafka,
+    )
+
+
+def test_the_settings_are_those_of_the_app() -> None:
+    assert ClientSettings.of(_app()) == ClientSettings("one:1,two:2")
+    settings = ClientSettings.of(
+        _app(
+            KafkaSecurity(
+                security_protocol="SASL_PLAINTEXT", sasl_mechanism="PLAIN", sasl_username="me", sasl_password="s3cret"
+            )
+        )
+    )
+    arguments = settings.for_aiokafka()
+    assert arguments["bootstrap_servers"] == ["one:1", "two:2"]
+    assert arguments["sasl_plain_username"] == "me"
+    assert arguments["sasl_plain_password"] == "s3cret"
+    assert arguments == settings.for_kafka_python()
+
+
+def test_a_secret_is_not_shown() -> None:
+    settings = ClientSettings("b:1", "SASL_SSL", "PLAIN", "someone", "s3cret")
+    assert "s3cret" not in f"{settings!r} {settings}"
+    assert "someone" not in f"{settings!r} {settings}"
+
+
+def test_certificates_that_cannot_be_read_are_the_users_input(tmp_path: Path) -> None:
+    for content in (None, "no certificate"):
+        file = tmp_path / "ca.pem"
+        if content is not None:
+            file.write_text(content)
+        with pytest.raises(InputError, match="cannot read the certificates") as raised:
+            ClientSettings("b:1", "SSL", ssl_cafile=str(file)).for_aiokafka()
+        assert str(file) in raised.value.cause
+
+
+def test_a_broker_without_tls_is_told_from_one_that_is_not_there(kafka: str) -> None:
+    with pytest.raises((KafkaStateError, Unreachable)):
+        asyncio.run(ClientSettings(kafka, "SSL").reach(1))
+
+
+def test_any_one_of_several_brokers_is_enough(kafka: str) -> None:
+    asyncio.run(ClientSettings(f"127.0.0.1:1,{kafka}").reach(1))
