@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from operators.grouping import Floats, Ints
@@ -9,5 +11,14 @@ from operators.grouping import Floats, Ints
 
 def divide(numerator: Floats, denominator: Floats | Ints) -> Floats:
     """Divide (N, ...) by one number a row, (N,). Where that is 0 the result is undefined: NaN, never an epsilon."""
-    by = np.where(denominator == 0, np.nan, denominator)
-    return numerator / by.reshape((-1, *(1,) * (numerator.ndim - 1)))
+    return numerator / alike(np.where(denominator == 0, np.nan, denominator), numerator)
+
+
+def times(weight: Floats, rows: Floats) -> Floats:
+    """Multiply each row (N, ...) by its weight (N,)."""
+    return alike(weight, rows) * rows
+
+
+def alike(numbers: Floats, rows: Floats) -> Floats:
+    """Numbers (N,) spread out to the shape of rows (N, ...): quicker than to broadcast over a short last axis."""
+    return numbers if rows.ndim == 1 else np.repeat(numbers, math.prod(rows.shape[1:])).reshape(rows.shape)

@@ -9,7 +9,7 @@ from typing import cast
 
 import numpy as np
 
-from operators.arithmetic import divide
+from operators.arithmetic import alike, divide, times
 from operators.duration import EXPECTED, Duration, seconds
 from operators.grouping import Block, Floats, Ints
 from operators.operator import Batch, Field, FieldSpec, Layout, Operator, OperatorError, Shape, State
@@ -18,8 +18,8 @@ from operators.scan import decayed_sums, running_max, two_sum
 
 _ALPHA = "a number above 0, at most 1"
 _SPAN = "a number of at least 1"
-_VANISHED = -1100
-"""Halved this often, any number is 0."""
+_HALVES = np.ldexp(1.0, -np.arange(1076))
+"""1 halved so many times, exactly; in the end it is 0."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,20 +137,24 @@ class Ewma(Operator):
         epoch = np.rint((batch.time - rest) / half_life).astype(np.int64)
         old = np.where(before > 0, state["epoch"], epoch[groups.start])
         latest = np.maximum(running_max(groups, epoch), old[groups.segment])
-        weight = _halved(np.exp2(rest / half_life), latest - epoch)
+        weight = np.exp2(rest / half_life) * _halved(latest - epoch)
 
         def decay(block: Block, step: int) -> Floats:
             clock = latest[block.events]
-            return _halved(np.ones(clock[step:].shape), clock[step:] - clock[:-step])
+            return _halved(np.maximum(clock[step:] - clock[:-step], 0))
 
+        terms = np.column_stack([times(weight, column), weight])
+        new = decayed_sums(groups, decay, terms)[events]
         key = groups.segment[events]
-        kept = _halved(np.ones(len(events)), latest[events] - old[key])
+        kept = _halved(latest[events] - old[key])
         newest = slice(None) if events is groups.last else groups.last
         totals = []
-        for high, low, terms in (("sum", "lost", _times(weight, column)), ("weight", "weight_lost", weight)):
-            new = decayed_sums(groups, decay, terms)[events]
-            total, error = two_sum(_times(kept, state[high][key]), new)
-            lost = _times(kept, state[low][key]) + error
+        for high, low, part in (
+            ("sum", "lost", new[:, :-1].reshape(len(new), *column.shape[1:])),
+            ("weight", "weight_lost", new[:, -1]),
+        ):
+            total, error = two_sum(times(kept, state[high][key]), part)
+            lost = times(kept, state[low][key]) + error
             state[high], state[low] = total[newest], lost[newest]
             totals.append(total + lost)
         state["epoch"] = latest[groups.last]
@@ -162,26 +166,21 @@ def _half_life(given: object) -> float:
     try:
         length = seconds(given) if isinstance(given, str) else number("half_life", given, EXPECTED)
     except ValueError:
-        length = 0.0
+        raise OperatorError("half_life", f"found {given!r}, expected {EXPECTED}") from None
     if length <= 0:
-        raise OperatorError("half_life", f"found {given!r}, expected {EXPECTED}")
+        raise OperatorError("half_life", f"found {given!r}, expected a duration above 0")
     return length
 
 
 def _mixed(high: Floats, low: Floats, kept: Floats, recent: Floats, new: Floats) -> tuple[Floats, Floats]:
     """The compensated mean ``kept (high + low) + new recent``, where ``kept + new`` is 1."""
-    near = (new < 0.5).reshape((-1, *(1,) * (recent.ndim - 1)))
-    part = np.where(near, high, _times(kept, high))
-    step = np.where(near, _times(new, (recent - high) - low), _times(new, recent) + _times(kept, low))
+    near = alike(new, recent) < 0.5
+    part = np.where(near, high, times(kept, high))
+    step = np.where(near, times(new, (recent - high) - low), times(new, recent) + times(kept, low))
     mean, error = two_sum(part, step)
     return two_sum(mean, np.where(near, low, 0.0) + error)
 
 
-def _halved(values: Floats, times: Ints) -> Floats:
-    """Halve each value so many times, at least 0."""
-    return np.ldexp(values, np.clip(-times, _VANISHED, 0))
-
-
-def _times(weight: Floats, rows: Floats) -> Floats:
-    """Each row (N, ...) times its weight (N,)."""
-    return weight.reshape((-1, *(1,) * (rows.ndim - 1))) * rows
+def _halved(ticks: Ints) -> Floats:
+    """What is left of 1 after so many half-lives, which may not be negative."""
+    return _HALVES[np.minimum(ticks, len(_HALVES) - 1)]

@@ -66,12 +66,17 @@ class Groups:
         """All runs, in blocks of lengths up to 1, 2, 4, 8, ...: at most half of a block is filling."""
         return tuple(_blocks(np.arange(len(self.start)), self.start, self.count, len(self.order)))
 
-    def pieces(self, limit: int) -> Iterator[Block]:
-        """All runs in blocks of at most ``limit`` events; the pieces of a longer run come one after the other."""
-        for done in range(0, int(self.count.max(initial=0)), limit):
-            groups = np.flatnonzero(self.count > done)
-            start, count = (self.start[groups] + done, np.minimum(self.count[groups] - done, limit))
-            yield from _blocks(groups, start, count, len(self.order))
+    def pieces(self, length: int, width: int) -> Iterator[Block]:
+        """All runs in blocks of at most ``length`` events of ``width`` groups.
+
+        The pieces of a longer run come one after the other.
+        """
+        for done in range(0, int(self.count.max(initial=0)), length):
+            longer = np.flatnonzero(self.count > done)
+            for begin in range(0, len(longer), width):
+                groups = longer[begin : begin + width]
+                start, count = self.start[groups] + done, np.minimum(self.count[groups] - done, length)
+                yield from _blocks(groups, start, count, len(self.order))
 
 
 def _blocks(groups: Ints, start: Ints, count: Ints, total: int) -> Iterator[Block]:

@@ -19,9 +19,17 @@ def newest(ring: RingView, count: Ints, reach: int, keys: slice = slice(None)) -
 
     What was never there reads as 0.
     """
-    nth = count[keys, None] - reach + np.arange(reach)
-    inputs: Floats = ring.array[ring.rows[keys, None], nth % ring.array.shape[1]]
-    inputs[nth < 0] = 0.0
+    rows, have = ring.rows[keys], count[keys]
+    slots = ring.array[rows]
+    length = slots.shape[1]
+    slot = ((have - reach) % length)[:, None] + np.arange(reach)
+    slot -= np.where(slot < length, 0, length)
+    slot += length * np.arange(len(rows))[:, None]
+    inputs: Floats = slots.reshape((-1, *slots.shape[2:])).take(slot, axis=0)
+    short = np.flatnonzero(have < reach)
+    partial = inputs[short]
+    partial[np.arange(reach) < (reach - have[short])[:, None]] = 0.0
+    inputs[short] = partial
     return inputs
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from operators.grouping import Floats, Ints
 from operators.history import key_slices, newest, newest_lists, stretches
@@ -55,8 +56,8 @@ class KvWindow(Attention):
         keys, values, count = state.rings["key"], state.rings["value"], state["count"]
         result = np.empty((len(count), values.array.shape[2]))
         for part in key_slices(len(count), self.window):
-            window = (newest(keys, count, self.window, part), newest(values, count, self.window, part))
-            result[part] = _attention(query[part], *window, count[part])
+            window = (newest(ring, count, self.window, part).swapaxes(1, 2) for ring in (keys, values))
+            result[part] = _attention(query[part], next(window), next(window), count[part])
         return result
 
     def export(self, state: State) -> Sequence[Mapping[str, object]]:
@@ -70,7 +71,6 @@ class KvWindow(Attention):
         queries, values = self.queries(batch), batch.columns["value"]
         own = 1 if self.readout == "after" else 0
         have = batch.groups.ordinals(before) - 1 + own
-        back = np.arange(self.window - own, -own, -1)
         at_once = max(1, _GATHERED // (self.window * (queries.shape[1] + values.shape[1])))
         wanted = np.ones(len(have), bool)
         if not each:
@@ -78,22 +78,24 @@ class KvWindow(Attention):
             wanted[batch.groups.last] = True
         result = np.empty((len(have), values.shape[1]))
         for stretch in stretches(batch.groups, before, self.window):
-            keys = stretch.lay_out(state.rings["key"], batch.columns["key"])
-            pairs = stretch.lay_out(state.rings["value"], values)
+            keys, pairs = (
+                sliding_window_view(stretch.lay_out(state.rings[role], batch.columns[role]), self.window, axis=0)
+                for role in ("key", "value")
+            )
             events = stretch.events.start + np.flatnonzero(wanted[stretch.events])
             for i in range(0, len(events), at_once):
                 now = events[i : i + at_once]
-                seen = stretch.at[now - stretch.events.start, None] - back
-                result[now] = _attention(queries[now], keys[seen], pairs[seen], have[now])
+                first = stretch.at[now - stretch.events.start] - self.window + own
+                result[now] = _attention(queries[now], keys[first], pairs[first], have[now])
         return result
 
 
 def _attention(query: Floats, keys: Floats, values: Floats, have: Ints) -> Floats:
-    """Attention of each query (n, d_k) over the newest ``have`` (n,) of its c pairs, keys (n, c, d_k) oldest first."""
-    scores = np.einsum("nd,ncd->nc", query, keys) / math.sqrt(query.shape[1])
-    size = keys.shape[1]
+    """Attention of each query (n, d_k) over the newest ``have`` (n,) of its c pairs, keys (n, d_k, c) oldest first."""
+    scores = (query[:, None, :] @ keys)[:, 0] / math.sqrt(query.shape[1])
+    size = keys.shape[2]
     scores[np.arange(size) < size - have[:, None]] = -np.inf
     weights = np.exp(scores - scores.max(axis=1, keepdims=True))
     weights /= weights.sum(axis=1, keepdims=True)
-    readouts: Floats = np.einsum("nc,ncd->nd", weights, values)
+    readouts: Floats = (values @ weights[:, :, None])[:, :, 0]
     return readouts

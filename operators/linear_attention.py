@@ -15,8 +15,11 @@ from operators.operator import Batch, Field, Layout, Readout, Shape, State
 from operators.options import one_of
 from operators.scan import two_sum
 
-_PIECE = 64
+_LENGTH = 128
 """Events of a key taken at once: their L x L products must stay cheaper than going one by one."""
+
+_CACHED = 1 << 15
+"""Numbers of memory taken at once: few enough to stay in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +58,8 @@ class LinearAttention(Attention):
         needed = each or self.readout == "before"
         queries = self._features(self.queries(batch)) if needed else None
         sums = np.empty_like(pairs)
-        for block in batch.groups.pieces(_PIECE):
+        width = max(1, _CACHED // (keys.shape[1] * pairs.shape[1]))
+        for block in batch.groups.pieces(_LENGTH, width):
             events = block.events.T
             if queries is not None:
                 memory = state["memory"][block.groups] + state["lost"][block.groups]

@@ -52,7 +52,7 @@ class WeightedMovingMean(Operator):
         column = batch.columns["value"]
         ordinals = batch.groups.ordinals(before)
         result = np.empty_like(column)
-        for stretch in stretches(batch.groups, before, len(self.weights) - 1):
+        for stretch in stretches(batch.groups, before, len(self.weights)):
             line = stretch.lay_out(state.rings["value"], column)
             result[stretch.events] = self._means(line, stretch.at, ordinals[stretch.events])
         return result

@@ -225,9 +225,6 @@ def test_all_magnitudes_at_once(case: Case) -> None:
         columns = {role: np.abs(column) if role in ("key", "query") else column for role, column in columns.items()}
     events = Events(who, columns, np.arange(float(n)))
     got = events.fold(case, [5, 100, 101, 299], keys)
-    if type(case.operator).__name__ == "KvWindow":
-        assert all(np.isfinite(part[10:]).all() for part in parts(got).values())
-        return
     events.check(case, got, range(n))
 
 

@@ -1,0 +1,144 @@
+"""Grouping, the blocks that runs are laid out in, and scans over them."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from operators.grouping import Block, Groups, group, stable_order
+from operators.history import stretches
+from operators.moving_mean import window_sums
+from operators.operator import RingView
+from operators.scan import running_max, running_sums, two_sum
+
+rows_of_events = st.lists(st.sampled_from([0, 1, 2, 3, 7, 65_535, 65_536, 2**31, 2**32 - 1]), max_size=60).map(
+    lambda rows: np.array(rows, np.int64)
+)
+
+
+@given(rows_of_events)
+def test_the_order_is_that_of_a_stable_sort(rows: np.ndarray) -> None:
+    np.testing.assert_array_equal(stable_order(rows), np.argsort(rows, kind="stable"))
+
+
+@given(rows_of_events)
+def test_groups_are_runs_of_equal_rows(rows: np.ndarray) -> None:
+    distinct, groups = group(rows)
+    ordered = rows[groups.order]
+    np.testing.assert_array_equal(distinct, np.unique(rows))
+    np.testing.assert_array_equal(ordered, distinct[groups.segment])
+    np.testing.assert_array_equal(groups.start + groups.count - 1, groups.last)
+    np.testing.assert_array_equal(groups.start[groups.segment] + groups.position, np.arange(len(rows)))
+    np.testing.assert_array_equal(np.bincount(groups.segment, minlength=len(distinct)), groups.count)
+    before = np.arange(len(distinct)) * 10
+    np.testing.assert_array_equal(groups.ordinals(before), [10 * g + p + 1 for g, p in _places(groups)])
+
+
+def _places(groups: Groups) -> list[tuple[int, int]]:
+    return list(zip(groups.segment.tolist(), groups.position.tolist(), strict=True))
+
+
+def _check(block: Block, groups: Groups, first: int) -> list[int]:
+    """The block's own events, each at the rank and in the column it belongs to."""
+    flat = block.events.reshape(-1)
+    own = flat if block.inside is None else flat[block.inside]
+    np.testing.assert_array_equal(own, block.own)
+    for column, (g, last) in enumerate(zip(block.groups.tolist(), block.last.tolist(), strict=True)):
+        start = int(groups.start[g]) + first
+        np.testing.assert_array_equal(block.events[: last + 1, column], start + np.arange(last + 1))
+    return [int(event) for event in own]
+
+
+@given(st.lists(st.integers(0, 5), max_size=200).map(lambda rows: np.array(rows, np.int64)))
+def test_every_event_is_in_one_block(rows: np.ndarray) -> None:
+    _, groups = group(rows)
+    seen = [event for block in groups.blocks for event in _check(block, groups, 0)]
+    assert sorted(seen) == list(range(len(rows)))
+
+
+@given(st.lists(st.integers(0, 5), max_size=200).map(lambda rows: np.array(rows, np.int64)), st.integers(1, 9))
+def test_pieces_come_in_order_and_within_bounds(rows: np.ndarray, length: int) -> None:
+    _, groups = group(rows)
+    done = np.zeros(6, int)
+    seen = []
+    for block in groups.pieces(length, width=2):
+        assert block.events.shape[0] <= length
+        assert block.events.shape[1] <= 2
+        seen += _check(block, groups, int(done[block.groups[0]]))
+        done[block.groups] += block.last + 1
+    assert sorted(seen) == list(range(len(rows)))
+
+
+def test_put_and_final_leave_out_the_filling() -> None:
+    _, groups = group(np.array([0, 0, 0, 1, 1, 1, 1, 2]))
+    out = np.zeros(8)
+    for block in groups.blocks:
+        results = groups.position[block.events].astype(float)
+        np.testing.assert_array_equal(block.final(results), groups.count[block.groups] - 1)
+        block.put(results, out)
+    np.testing.assert_array_equal(out, groups.position)
+
+
+@given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))
+def test_two_sum_loses_nothing(a: float, b: float) -> None:
+    total, error = two_sum(np.array(a), np.array(b))
+    assert Fraction(float(total)) + Fraction(float(error)) == Fraction(a) + Fraction(b)
+
+
+@pytest.mark.parametrize("length", [1, 3, 8, 9, 500])
+def test_running_sums_beside_a_huge_key(length: int) -> None:
+    rng = np.random.default_rng(0)
+    rows = np.repeat([0, 1, 2], length)
+    _, groups = group(rows)
+    terms = np.concatenate([rng.uniform(1e12, 2e12, length), rng.uniform(1e-3, 2e-3, length), rng.normal(size=length)])
+    high, low = np.zeros(3), np.zeros(3)
+    running = running_sums(groups, high, low, terms, each=True)
+    assert running is not None
+    for event in range(3 * length):
+        run = terms[groups.start[groups.segment[event]] : event + 1]
+        assert running[0][event] + running[1][event] == pytest.approx(math.fsum(run), rel=3e-16)
+    np.testing.assert_array_equal(high, running[0][groups.last])
+    np.testing.assert_array_equal(low, running[1][groups.last])
+
+
+def test_running_max_starts_anew_with_each_group() -> None:
+    _, groups = group(np.array([0, 0, 0, 1, 1, 2]))
+    np.testing.assert_array_equal(running_max(groups, np.array([3, 9, 4, 1, 2, -5])), [3, 9, 9, 1, 2, -5])
+
+
+@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 3))
+def test_window_sums_are_sums_of_windows(window: int, more: int, width: int) -> None:
+    line = np.random.default_rng(window * 100 + more).normal(size=(window + more, width))
+    line[window // 2] = 1e300
+    high, low = window_sums(line, window)
+    wanted = [[math.fsum(line[i - window + 1 : i + 1, d]) for d in range(width)] for i in range(window, len(line))]
+    np.testing.assert_allclose(high + low, wanted, rtol=1e-15, atol=1e-15)
+
+
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(1, 9))
+def test_stretches_continue_the_rings(given_rows: list[int], reach: int) -> None:
+    rows, groups = group(np.array(given_rows))
+    before = rows * 2
+    length = 9
+    rings = np.full((7, length), np.nan)
+    for row in range(7):
+        for n in range(2 * row):
+            rings[row, n % length] = 100 * row + n
+    column = np.asarray(100 * rows[groups.segment] + groups.ordinals(before) - 1, float)
+    events = 0
+    for stretch in stretches(groups, before, reach):
+        line = stretch.lay_out(RingView(rings, rows), column)
+        for i, at in enumerate(stretch.at.tolist()):
+            event = stretch.events.start + i
+            for back in range(reach + 1):
+                nth = int(groups.ordinals(before)[event]) - 1 - back
+                wanted = 100 * rows[groups.segment[event]] + nth if nth >= 0 else 0
+                if nth >= int(before[groups.segment[event]]) - reach or nth < 0:
+                    assert line[at - back] == wanted
+        events += len(stretch.at)
+    assert events == len(given_rows)
