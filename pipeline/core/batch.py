@@ -1,4 +1,4 @@
-"""What travels between the stages of the event's path: wire batch -> events -> outputs, and what falls out on the way."""
+"""What travels between the stages of an event's path: wire batches, events, and the rejects that fall out."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Where one operator's state lives: a struct of arrays with a row for each key, grown by doubling.
 
-The engine gathers the rows that a batch touches, lets the operator fold into that copy, and puts it back only when it is
-sound; rings of raw inputs are never copied, the engine appends to them after the fold.
+The engine gathers the rows that a batch touches, lets the operator fold into that copy, and puts it back only when it
+is sound; rings of raw inputs are never copied, the engine appends to them after the fold.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Pages:
-    """A ring's storage: ``array`` is (capacity, pages, slots a page, *shape), the last page perhaps not used in full."""
+    """A ring's storage: ``array`` is (capacity, pages, slots a page, *shape); the last page may be used in part."""
 
     ring: Ring
     array: Floats
@@ -114,8 +114,9 @@ class Memory:
         self._logged[rows] = 0
 
     def changed_pages(self, rows: Ints) -> Iterator[tuple[int, Ints, Ints, bytes]]:
-        """For each ring: its number, and the rows, page numbers and joined bytes of the pages that hold inputs folded
-        since the last call. Marks them as logged.
+        """The pages that hold inputs folded since the last call, which counts them as logged.
+
+        For each ring: its number, and the rows, the page numbers and the joined bytes of those pages.
         """
         if not self.rings:
             return

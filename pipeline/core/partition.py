@@ -16,7 +16,7 @@ from pipeline.core.changelog import FORMAT, Changelog, Meta
 from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.dead_letter import dead_letter
 from pipeline.core.decode import Decoder
-from pipeline.core.encode import Encoder, key_texts
+from pipeline.core.encode import Encoder, key_texts, undefined
 from pipeline.core.readout import Result
 from pipeline.core.state import Folded, TableState
 from pipeline.errors import KafkaStateError, RunError
@@ -147,10 +147,10 @@ class TablePartition:
     def _encode(
         self, rows: Ints, times: Floats, offsets: Ints, results: Mapping[str, Result], counts: Counts
     ) -> list[bytes]:
-        values, undefined = self._encoder.encode(self.texts(rows), times, self.partition, offsets, results)
-        for name, number in undefined.items():
-            counts.undefined[self.table.name, name] += number
-        return values
+        for name, result in results.items():
+            if isinstance(result, (np.ndarray, dict)) and (number := undefined(result)):
+                counts.undefined[self.table.name, name] += number
+        return self._encoder.encode(self.texts(rows), times, self.partition, offsets, results)
 
 
 def _published(table: Table) -> list[str]:

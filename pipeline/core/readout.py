@@ -38,7 +38,7 @@ def carry_forward(readout: Readout, before: Readout, used: Mask, start: Ints, se
     An event that was not used shows what the last one used before it left, or ``before`` (one row a group).
     """
     folded = np.cumsum(used)
-    ahead = (folded[start] - used[start])[segment]
+    ahead: Ints = (folded[start] - used[start])[segment]
     seen = folded > ahead
 
     def spread(part: Array, initial: Array) -> Array:
@@ -62,4 +62,4 @@ def join(results: Sequence[Result], places: Ints) -> Result:
         return {name: put(np.concatenate([part[name] for part in named]), places) for name in named[0]}
     rows = [row for part in results for row in part]
     order = np.argsort(places, kind="stable")
-    return [rows[i] for i in order.tolist()]  # type: ignore[misc]
+    return [rows[i] for i in order.tolist()]

@@ -23,8 +23,9 @@ NO_OFFSET = -1
 
 @dataclass(frozen=True)
 class Folded:
-    """What a fold did: the events folded (``index``, in order of arrival), their keys' rows, their results if the table
-    emits every one, and the events refused.
+    """What a fold did: ``index`` are the events folded, in order of arrival, ``rows`` their keys' rows.
+
+    ``results`` are theirs too, if the table emits every one; ``skipped`` counts events that no operator could use.
     """
 
     index: Ints
@@ -37,8 +38,8 @@ class Folded:
 class TableState:
     """All keys of one table in one source partition.
 
-    ``times`` and ``offsets`` are the event time and the offset of the last event folded into each row; a row whose offset
-    is ``NO_OFFSET`` has no events (its key was seen in refused ones only). ``live`` counts the others.
+    ``times`` and ``offsets`` are the event time and the offset of the last event folded into each row; a row whose
+    offset is ``NO_OFFSET`` has no events (its key was seen in refused ones only). ``live`` counts the others.
     """
 
     def __init__(self, table: Table) -> None:
@@ -79,7 +80,7 @@ class TableState:
         return Folded(folded.index, folded.rows, folded.results, rejects + folded.rejects, skipped)
 
     def _usable(self, events: Events) -> tuple[dict[str, Mask], Ints, list[Reject]]:
-        """Where fields are missing: the events that each such operator can use, those folded at all, and the refused."""
+        """Where fields are missing: what each such operator can use, the events folded at all, and the refused."""
         absent = {name: _absent(column) for name, column in events.columns.items()}
         absent = {name: mask for name, mask in absent.items() if mask.any()}
         everything = np.arange(len(events))

@@ -73,7 +73,15 @@ class Plane:
         admin = Admin(self.settings, self.app.start_timeout)
         topics = await asyncio.to_thread(prepare, admin, self.app)
         self._consumer = ColumnarConsumer.member(self.settings, self.app)
-        self.world = World(self.app, self.settings, self._consumer, admin, topics, self.metrics, self.crash)
+        self.world = World(
+            self.app,
+            settings=self.settings,
+            consumer=self._consumer,
+            admin=admin,
+            topics=topics,
+            metrics=self.metrics,
+            crash=self.crash,
+        )
         self.watch = Watch(self)
         await self._consumer.start()
         self._consumer.subscribe([stream.topic for stream in self.app.streams.values()], listener=_Listener(self))
@@ -151,7 +159,8 @@ class Plane:
                 continue
             except tuple(_REFUSALS) as error:
                 raise KafkaStateError(
-                    f"the broker does not take this worker into the group {self.app.group}: {error}", _REFUSALS[type(error)]
+                    f"the broker does not take this worker into the group {self.app.group}: {error}",
+                    _REFUSALS[type(error)],
                 ) from error
             except KafkaError as error:
                 log.warning("the consumer reports %r; going on", error)
@@ -164,7 +173,7 @@ class Plane:
                     await task.fold(batch.batch, batch.assignment)
 
     async def _partition_failed(self, failure: PartitionError) -> None:
-        """What a partition can't recover from ends the worker; anything else may last as long as a broker may be away."""
+        """A lasting fault ends the worker; any other may last as long as a broker may be away."""
         if failure.lasting:
             raise KafkaStateError(failure.cause, failure.mend) from failure
         since = self._failing_since.setdefault(failure.tp, time.monotonic())
@@ -183,11 +192,11 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         try:
             await self._plane.revoke(revoked)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self._plane.crash(error)
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         try:
             self._plane.assign(assigned)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self._plane.crash(error)

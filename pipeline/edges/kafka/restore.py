@@ -128,7 +128,7 @@ class Restore:
                 return high.start, high.end
             if time.monotonic() > deadline:
                 raise KafkaStateError(
-                    f"a foreign open transaction holds up {tp.topic}-{tp.partition} (stable to {stable.end} of {high.end})",
+                    f"a foreign transaction holds up {tp.topic}-{tp.partition} (stable to {stable.end} of {high.end})",
                     "find its producer and end it; only streamfold may write to a changelog",
                 )
             log.warning("%s-%s: waiting for a foreign open transaction to end", tp.topic, tp.partition)
@@ -148,7 +148,7 @@ class Restore:
             raise KafkaStateError(
                 f"table {', '.join(lacking)} has no state, but {self.tp.topic}-{self.tp.partition} is folded up to "
                 f"{committed if committed is not None else max(written)}",
-                "a table added later, or a changelog that was lost: `streamfold reset FILE` folds all from the first event",
+                "a table added later, or a lost changelog: `streamfold reset FILE` folds all from the first event",
             )
         if len(written) > 1:
             raise KafkaStateError(
@@ -160,7 +160,7 @@ class Restore:
         while committed is not None and committed != position:
             if time.monotonic() > deadline:
                 raise KafkaStateError(
-                    f"{self.tp.topic}-{self.tp.partition}: the state ends at {position}, the group's offset is {committed}",
+                    f"{self.tp.topic}-{self.tp.partition}: the state ends at {position}, the group is at {committed}",
                     "someone moved the group's offsets: put them back, or `streamfold reset FILE`",
                 )
             await asyncio.sleep(0.2)
@@ -198,6 +198,6 @@ class Restore:
                 )
             if meta.keys != table.state.live:
                 raise KafkaStateError(
-                    f"{info.name}-{self.tp.partition} should hold {meta.keys} keys, but has {table.state.live}: state is lost",
+                    f"{info.name}-{self.tp.partition} should hold {meta.keys} keys, not {table.state.live}",
                     reset,
                 )

@@ -1,9 +1,10 @@
-"""A task owns one source partition with all tables of its topic. Its life: fence -> restore -> run -> (commit)* -> park or
-close.
+"""A task owns one source partition with all tables of its topic.
+
+Its life: fence -> restore -> run -> (commit)* -> park or close.
 
 A partition that is revoked is *parked*: committed, and kept with its state and its fence. If it comes back and nobody
-committed in between, the task goes on; if it goes to another worker, it is closed. Whatever goes wrong with a commit, the
-cut is kept until it is known whether it went through: then it is done, or sent again, or the state is restored.
+committed in between, the task goes on; if it goes to another worker, it is closed. Whatever goes wrong with a commit,
+the cut is kept until it is known whether it went through: then it is done, or sent again, or the state is restored.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import enum
 import logging
 import random
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from aiokafka import TopicPartition
 
@@ -25,6 +28,8 @@ from pipeline.edges.kafka.world import World
 from pipeline.errors import KafkaStateError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 FULL_BYTES = 32 * 1024 * 1024
 BARE_MOVE_SECONDS = 5.0
@@ -63,6 +68,8 @@ class Task:
         self._work = asyncio.Event()
         self._assigned = asyncio.Event()
         self._leaving = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._in_flight: Cut | None = None
         self._last_commit = 0.0
         self._trouble_since: float | None = None
@@ -88,8 +95,7 @@ class Task:
         self._work.set()
         try:
             async with asyncio.timeout(PARK_SECONDS):
-                while self.phase is Phase.RUNNING:
-                    await asyncio.sleep(0.005)
+                await self._idle.wait()
         except TimeoutError:
             log.warning("%s could not be committed within %s s of its revocation", self.name, PARK_SECONDS)
             await self.close()
@@ -101,7 +107,7 @@ class Task:
         if self._life is not None:
             self._life.cancel()
             await asyncio.wait([self._life], timeout=3)
-        self.phase = Phase.CLOSED
+        self._enter(Phase.CLOSED)
         await self._committer.abandon()
 
     @property
@@ -137,6 +143,11 @@ class Task:
         if partition.changed:
             self._work.set()
 
+    async def read(self, work: Callable[[Partition], T]) -> T | None:
+        """What ``work`` finds in the state between two folds, in the thread that folds; None while there is no state."""
+        async with self._folding:
+            return None if self.partition is None else await self._world.in_thread(work, self.partition)
+
     # Its life
 
     async def _live(self) -> None:
@@ -150,20 +161,20 @@ class Task:
                 if self._assigned.is_set():
                     self._run()
                     await self._commit_until_revoked()
-                    self.phase = Phase.PARKED
+                    self._enter(Phase.PARKED)
             except (Superseded, GapError, Failed, InDoubt, Unreachable) as trouble:
                 self.partition = None
-                self.phase = Phase.WAITING
+                self._enter(Phase.WAITING)
                 await self._stumble(trouble)
 
     async def _own(self) -> None:
         """Fence the previous owner, and only then read what it left."""
-        self.phase = Phase.FENCING
+        self._enter(Phase.FENCING)
         assignment = self.assignment
         await self._committer.fence()
         if self.assignment is not assignment:
             return
-        self.phase = Phase.RESTORING
+        self._enter(Phase.RESTORING)
         async with self._world.restores:
             self.restore = Restore(self._world, self._stream, self.tp, self._committer.transactional_id)
             partition, self.committed = await self.restore.run()
@@ -189,7 +200,7 @@ class Task:
         """Seek and take events, in one step of the loop."""
         assert self.partition is not None
         self._world.consumer.seek_and_resume(self.tp, self.partition.position, self.assignment)
-        self.phase = Phase.RUNNING
+        self._enter(Phase.RUNNING)
         log.info("%s runs from offset %s", self.name, self.partition.position)
 
     async def _commit_until_revoked(self) -> None:
@@ -205,7 +216,7 @@ class Task:
                 return
 
     async def _wait_for_work(self) -> None:
-        """Until there is something to commit and the interval since the last commit is over, or the task has to leave."""
+        """Until there is something to commit and the interval is over, or the task has to leave."""
         try:
             async with asyncio.timeout(BARE_MOVE_SECONDS):
                 await self._work.wait()
@@ -219,6 +230,13 @@ class Task:
                     await self._leaving.wait()
             except TimeoutError:
                 pass
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        if phase is Phase.RUNNING:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
     # Committing
 
@@ -244,8 +262,9 @@ class Task:
             return self.partition.cut()
 
     async def _settle(self, cut: Cut, trouble: Exception) -> bool:
-        """A commit failed, or may have: a new fence settles it. Returns whether the cut went through; if not, it is to
-        be sent again.
+        """A commit failed, or may have: a new fence settles it.
+
+        Returns whether the cut went through; if not, it is to be sent again.
 
         Raises:
             Superseded: neither this cut nor the one before it is the last commit.

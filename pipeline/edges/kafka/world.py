@@ -30,6 +30,7 @@ class World:
     def __init__(
         self,
         app: App,
+        *,
         settings: ClientSettings,
         consumer: ColumnarConsumer,
         admin: Admin,
