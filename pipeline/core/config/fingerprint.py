@@ -7,8 +7,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from operators import TYPES
 from operators.operator import Operator
+from pipeline.core.config.operator_types import type_name
 
 if TYPE_CHECKING:
     from pipeline.core.config.model import Table
@@ -29,13 +29,6 @@ def fingerprint(table: Table) -> str:
     }
     text = json.dumps(meaning, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
-
-
-def type_name(operator: Operator) -> str:
-    """What ``type`` is in a configuration: a name of ours, or ``module:Class``."""
-    cls = type(operator)
-    ours = {known: name for name, known in TYPES.items()}
-    return ours.get(cls, f"{cls.__module__}:{cls.__qualname__}")
 
 
 def _operator(table: Table, name: str, operator: Operator) -> list[object]:

@@ -32,9 +32,9 @@ class Secret(str):
 class Option(Generic[Given, Held]):
     """An attribute given as ``Given`` and held as ``Held``.
 
-    ``type`` is what may be given, in the terms of msgspec; ``expected`` says so in words; ``convert`` turns it into
-    what is held, or raises ValueError. The type of an option in a file may be narrower than in Python (a duration is text
-    there, never a bare number): ``in_file`` is that type. A path is resolved, a secret is masked.
+    ``type`` is what may be given, in the terms of msgspec; ``expected`` says so in words; ``convert`` makes of it
+    what is held, or raises ValueError. ``in_file`` is the type in a file, which may be narrower than in Python: a
+    duration is text there, never a bare number. A path is relative to the file; a secret is never shown.
     """
 
     def __init__(
@@ -58,6 +58,11 @@ class Option(Generic[Given, Held]):
         self.is_path = is_path
         self.is_secret = is_secret
 
+    @property
+    def required(self) -> bool:
+        """Whether it can't be left out."""
+        return self.default is REQUIRED
+
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
 
@@ -72,7 +77,7 @@ class Option(Generic[Given, Held]):
         """Check and hold ``value``. Raises ConfigError. The option itself stands for its default."""
         given: object = value
         if given is self:
-            if self.default is REQUIRED:
+            if self.required:
                 raise ConfigError([Problem((self.name,), f"is missing, expected {self.expected}")])
             given = self.default
         try:
@@ -89,3 +94,8 @@ class Option(Generic[Given, Held]):
             return self.convert(held) if self.convert else held
         except ValueError:
             raise ValueError(mismatch("***" if self.is_secret else value, self.expected)) from None
+
+
+def options_of(cls: type) -> dict[str, Option[Any, Any]]:
+    """The options of a class of the model, by name."""
+    return {name: option for name, option in vars(cls).items() if isinstance(option, Option)}

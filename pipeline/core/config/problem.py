@@ -18,10 +18,11 @@ _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake, at a path."""
+    """One mistake: where it is (in a file also on which line, from 1), what was found and what was expected."""
 
     path: Path
     message: str
+    line: int | None = None
 
     def under(self, *parents: str | int) -> Problem:
         """The same mistake seen from further up."""
@@ -34,9 +35,10 @@ class Problem:
 class ConfigError(InputError):
     """A configuration that can't be used: ``problems`` holds every mistake that was found, ``cause`` a line of each."""
 
-    def __init__(self, problems: Iterable[Problem]) -> None:
+    def __init__(self, problems: Iterable[Problem], file: str = "", mend: str = "") -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join(map(str, self.problems)))
+        lines = (f"{file}:{problem.line}: {problem}" if file else str(problem) for problem in self.problems)
+        super().__init__("\n".join(lines), mend)
 
 
 def dotted(path: Path) -> str:

@@ -1,0 +1,84 @@
+"""Operators from a configuration file: ``{ type = "mean", value = "score" }``."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from operators import TYPES, Operator, OperatorError
+from operators.duration import EXPECTED
+from pipeline.core.config.problem import ConfigError, Problem, mismatch, shown, unknown
+
+_EXPECTED_TYPE = 'the name of an operator, or "module:Class" for one of your own'
+
+
+def type_name(operator: Operator) -> str:
+    """What ``type`` is for an operator: a name of ours, or ``module:Class``."""
+    cls = type(operator)
+    return next((name for name, known in TYPES.items() if known is cls), f"{cls.__module__}:{cls.__qualname__}")
+
+
+def make_operator(given: Mapping[str, Any]) -> Operator:
+    """The operator of a table of ``type`` and options. Raises ConfigError with all that is wrong in it."""
+    if "type" not in given:
+        raise ConfigError([Problem(("type",), f"is missing, expected {_EXPECTED_TYPE}")])
+    cls = _find(given["type"])
+    options = {name: value for name, value in given.items() if name != "type"}
+    problems = [*_misfits(cls, options)]
+    if problems:
+        raise ConfigError(problems)
+    try:
+        return cls(**options)
+    except OperatorError as error:
+        raise ConfigError([Problem((error.option,), str(error))]) from None
+    except Exception as error:
+        raise ConfigError([Problem((), f"{cls.__name__} failed: {_one_line(error)}")]) from error
+
+
+def takes_duration(hint: Any) -> bool:
+    """Whether an option of that type is a duration: text with a unit or, in Python only, seconds."""
+    return get_origin(hint) in {Union, types.UnionType} and {str, float} <= set(get_args(hint))
+
+
+def _find(name: object) -> type[Operator]:
+    if not isinstance(name, str):
+        raise ConfigError([Problem(("type",), mismatch(name, _EXPECTED_TYPE))])
+    if ":" not in name:
+        if name not in TYPES:
+            raise ConfigError([Problem(("type",), unknown("operator", name, tuple(TYPES)))])
+        return TYPES[name]
+    found = _import(name)
+    if not (isinstance(found, type) and issubclass(found, Operator) and dataclasses.is_dataclass(found)):
+        raise ConfigError([Problem(("type",), mismatch(name, "a dataclass that is an Operator"))])
+    return found
+
+
+def _import(name: str) -> object:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        message = f"found {shown(name)}, which can't be imported: {_one_line(error)}"
+        raise ConfigError([Problem(("type",), message)]) from error
+
+
+def _misfits(cls: type[Operator], given: Mapping[str, object]) -> Iterator[Problem]:
+    """Options that are unknown or missing, and bare numbers where a duration is due."""
+    options = {option.name: option for option in dataclasses.fields(cls) if option.init}
+    hints = get_type_hints(cls)
+    for name, value in given.items():
+        if name not in options:
+            yield Problem((name,), unknown("option", name, tuple(options)))
+        elif takes_duration(hints[name]) and not isinstance(value, str):
+            yield Problem((name,), mismatch(value, EXPECTED))
+    for name, option in options.items():
+        required = option.default is option.default_factory is dataclasses.MISSING
+        if required and name not in given:
+            yield Problem((name,), f"is missing, {cls.__name__} needs it")
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())
