@@ -1,0 +1,47 @@
+"""The data plane as a service of the host."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from mode import Service
+from mode.utils.logging import get_logger
+
+if TYPE_CHECKING:
+    from pipeline.edges.host.app import FaustApp
+
+
+class PlaneService(Service):
+    """Starts the plane, ends the worker if it crashes, and stops it.
+
+    The service's own task only waits for a crash: mode cancels it as soon as a stop begins, while the plane's drain and
+    commits run in tasks of the plane, which its ``stop`` joins.
+    """
+
+    logger = get_logger("mode.plane")
+
+    def __init__(self, host: FaustApp) -> None:
+        self._host = host
+        self._starting: asyncio.Future[None] | None = None
+        super().__init__()
+
+    async def on_start(self) -> None:
+        """Start the plane; raises what it raises."""
+        self._host.announce()
+        self._starting = asyncio.ensure_future(self._host.plane.start())
+        await self._starting
+        self._host.introduce()
+
+    @Service.task
+    async def _run(self) -> None:
+        await self._host.plane.run()
+
+    async def on_stop(self) -> None:
+        """Commit what is folded and leave the group; a start that is under way is given up."""
+        if self._starting is None:
+            return
+        if not self._starting.done():
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        await self._host.plane.stop()
