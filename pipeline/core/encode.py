@@ -14,6 +14,9 @@ import numpy.typing as npt
 from operators.operator import Readout
 from pipeline.core.batch import Floats, Ints
 
+Array = npt.NDArray[Any]
+Mask = npt.NDArray[np.bool_]
+
 HEAD = ("key", "time", "partition", "offset")
 """The fields of every output record that come before those of the operators."""
 
@@ -40,20 +43,21 @@ class Encoder:
         partition: int,
         offsets: Ints,
         results: Mapping[str, Readout | Sequence[Mapping[str, object]]],
-    ) -> list[bytes]:
+    ) -> tuple[list[bytes], dict[str, int]]:
         """One record a row, all arguments but ``partition`` being columns of N rows.
 
-        Numbers keep every digit; what is not finite becomes null, in a vector (or matrix) all of it.
+        Numbers keep every digit; what is not finite becomes null, in a vector (or matrix) all of it. The second result
+        is how many rows of a read-out are undefined, by field: null, or named parts with a null among them.
         """
-        columns = [_column(results[field]) for field in self._fields]
+        columns: list[Sequence[object]] = []
+        undefined: dict[str, int] = {}
+        for field in self._fields:
+            column, nulls = _column(results[field])
+            columns.append(column)
+            if nulls:
+                undefined[field] = nulls
         records = map(self._record, keys, times.tolist(), repeat(partition), offsets.tolist(), *columns)
-        return list(map(self._encode, records))
-
-
-def undefined(readout: Readout) -> int:
-    """How many rows of a read-out are undefined: null in the output, or a mapping with a null."""
-    parts = readout.values() if isinstance(readout, dict) else (readout,)
-    return int(np.count_nonzero(np.logical_or.reduce([_undefined(part) for part in parts])))
+        return list(map(self._encode, records)), undefined
 
 
 def key_text(key: bytes) -> str:
@@ -76,26 +80,28 @@ def key_texts(keys: Sequence[bytes]) -> list[str]:
         return list(map(key_text, keys))
 
 
-def _column(result: Readout | Sequence[Mapping[str, object]]) -> Sequence[object]:
-    """One value a row."""
+def _column(result: Readout | Sequence[Mapping[str, object]]) -> tuple[Sequence[object], int]:
+    """One value a row, and how many rows are undefined."""
     if isinstance(result, np.ndarray):
-        return _values(result)
+        nulls = _undefined(result)
+        return _values(result, nulls), int(np.count_nonzero(nulls))
     if isinstance(result, dict):
-        names = tuple(result)
-        return [dict(zip(names, row, strict=True)) for row in zip(*map(_values, result.values()), strict=True)]
-    return result
+        nulls_of = {name: _undefined(part) for name, part in result.items()}
+        parts = [_values(part, nulls_of[name]) for name, part in result.items()]
+        rows = [dict(zip(result, row, strict=True)) for row in zip(*parts, strict=True)]
+        return rows, int(np.count_nonzero(np.logical_or.reduce(list(nulls_of.values()))))
+    return result, 0
 
 
-def _values(part: npt.NDArray[Any]) -> list[object]:
-    values: list[object] = part.tolist()
-    # In a column of numbers the encoder itself writes null for one that is not finite.
-    if part.ndim > 1:
-        for row in np.flatnonzero(_undefined(part)).tolist():
-            values[row] = None
-    return values
-
-
-def _undefined(part: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+def _undefined(part: Array) -> Mask:
     """Whether each row has a number that is not finite, ``(N,)``."""
-    bad: npt.NDArray[np.bool_] = ~np.isfinite(part)
-    return bad if bad.ndim == 1 else bad.reshape(len(bad), -1).any(axis=1)
+    finite: Mask = np.isfinite(part)
+    each: Mask = finite.all(axis=tuple(range(1, part.ndim)))
+    return ~each
+
+
+def _values(part: Array, undefined: Mask) -> list[object]:
+    values: list[object] = part.tolist()
+    for row in np.flatnonzero(undefined).tolist():
+        values[row] = None
+    return values
