@@ -78,8 +78,7 @@ class Ewma(Operator):
         """Fold the batch; the mean after each event."""
         before = state["count"].copy()
         state["count"] += batch.groups.count
-        events = np.arange(len(batch.time)) if each else batch.groups.last
-        means = (self._fold_by_arrival if self.half_life is None else self._fold_by_time)(state, batch, before, events)
+        means = (self._fold_by_arrival if self.half_life is None else self._fold_by_time)(state, batch, before, each)
         return means if each else None
 
     def read(self, state: State, query: Floats | None = None) -> Floats:
@@ -97,14 +96,15 @@ class Ewma(Operator):
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return [row if row["count"] else {**row, "mean": None} for row in rows]
 
-    def _fold_by_arrival(self, state: State, batch: Batch, before: Ints, events: Ints) -> Floats:
-        """Move the mean; returns it after each of these sorted events.
+    def _fold_by_arrival(self, state: State, batch: Batch, before: Ints, each: bool) -> Floats:
+        """Move the mean; returns it after each event, or after each key's last.
 
         m = kept m_0 + new r, where r is the mean of the batch alone. While the old mean has most of the weight only its
         change is rounded, so that it stays exact over any number of batches; after that only what is left of it is, so
         that a spike is forgotten as it decays.
         """
         groups, column = batch.groups, batch.columns["value"]
+        events, newest = (slice(None), groups.last) if each else (groups.last, slice(None))
         alpha = self.alpha if self.alpha is not None else 2.0 / (cast(float, self.span) + 1.0)
         rate = math.log1p(-alpha) if alpha < 1 else -math.inf
         terms = alpha * column
@@ -121,17 +121,17 @@ class Ewma(Operator):
             new = sums_to = np.where(first, 1.0, new)
         recent = decayed_sums(groups, lambda _, step: math.exp(rate * step), terms)[events]
         mean, lost = _mixed(state["mean"][key], state["lost"][key], kept, divide(recent, sums_to), new)
-        newest = slice(None) if events is groups.last else groups.last
         state["mean"], state["lost"] = mean[newest], lost[newest]
         return mean + lost
 
-    def _fold_by_time(self, state: State, batch: Batch, before: Ints, events: Ints) -> Floats:
-        """Add to the sums of weights and weighted inputs; returns their ratio after each of these sorted events.
+    def _fold_by_time(self, state: State, batch: Batch, before: Ints, each: bool) -> Floats:
+        """Add to the sums of weights and weighted inputs; returns their ratio after each event, or each key's last.
 
         The remainder of a division is exact, so the weight 2^(t / half_life) = 2^epoch 2^(rest / half_life) keeps all
         its digits however large t is.
         """
         groups, column = batch.groups, batch.columns["value"]
+        events, newest = (slice(None), groups.last) if each else (groups.last, slice(None))
         half_life = cast(float, self.half_life)
         rest = np.fmod(batch.time, half_life)
         epoch = np.rint((batch.time - rest) / half_life).astype(np.int64)
@@ -139,20 +139,17 @@ class Ewma(Operator):
         latest = np.maximum(running_max(groups, epoch), old[groups.segment])
         weight = np.exp2(rest / half_life) * _halved(latest - epoch)
 
-        def decay(block: Block, step: int) -> Floats:
+        def decay(block: Block, step: int) -> Floats | float:
             clock = latest[block.events]
-            return _halved(np.maximum(clock[step:] - clock[:-step], 0))
+            ticks = clock[step:] - clock[:-step]
+            return _halved(np.maximum(ticks, 0)) if ticks.any() else 1.0
 
-        terms = np.column_stack([times(weight, column), weight])
-        new = decayed_sums(groups, decay, terms)[events]
+        new = decayed_sums(groups, decay, np.column_stack([times(weight, column), weight]))[events]
+        sums, weights = new[:, :-1].reshape(len(new), *column.shape[1:]), new[:, -1]
         key = groups.segment[events]
         kept = _halved(latest[events] - old[key])
-        newest = slice(None) if events is groups.last else groups.last
         totals = []
-        for high, low, part in (
-            ("sum", "lost", new[:, :-1].reshape(len(new), *column.shape[1:])),
-            ("weight", "weight_lost", new[:, -1]),
-        ):
+        for high, low, part in (("sum", "lost", sums), ("weight", "weight_lost", weights)):
             total, error = two_sum(times(kept, state[high][key]), part)
             lost = times(kept, state[low][key]) + error
             state[high], state[low] = total[newest], lost[newest]

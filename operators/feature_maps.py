@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 
@@ -32,5 +33,7 @@ def relu2(x: Floats) -> Floats:
     return np.square(np.maximum(x, 0.0))
 
 
-FEATURE_MAPS: dict[str, FeatureMap] = {"identity": identity, "elu1": elu1, "relu": relu, "relu2": relu2}
+FeatureMapName = Literal["identity", "elu1", "relu", "relu2"]
+
+FEATURE_MAPS: dict[FeatureMapName, FeatureMap] = {"identity": identity, "elu1": elu1, "relu": relu, "relu2": relu2}
 """The feature maps by the name that ``feature_map`` has in a configuration."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from operators.arithmetic import divide
-from operators.feature_maps import FEATURE_MAPS
+from operators.feature_maps import FEATURE_MAPS, FeatureMapName
 from operators.grouping import Block, Floats
 from operators.key_value import Attention
 from operators.operator import Batch, Field, Layout, Readout, Shape, State
@@ -35,7 +35,7 @@ class LinearAttention(Attention):
     Reference: Katharopoulos et al., Transformers are RNNs, arXiv 2006.16236.
     """
 
-    feature_map: str = "elu1"
+    feature_map: FeatureMapName = "elu1"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from operators.arithmetic import divide
-from operators.grouping import Floats, Ints
+from operators.grouping import Floats, Groups, Ints
 from operators.history import newest, newest_lists
 from operators.operator import Batch, Field, FieldSpec, Layout, Operator, Ring, RingView, Shape, State
 from operators.options import whole
 from operators.scan import accumulate, running_sums, two_sum
 
-_DIGITS = 2.0**20
+_TRUSTED = 2.0**20
 """A running sum is good while it is this many times what its roundings lost: far below 1e-12 even after 1e9 events."""
 
 
@@ -56,16 +56,12 @@ class MovingMean(Operator):
         running = running_sums(groups, state["sum"], state["lost"], change, error, each=True)
         assert running is not None
         high, low = running
-        if len(column):
-            np.maximum(state["drift"], np.maximum.reduceat(np.abs(low), groups.start), out=state["drift"])
-            least = np.minimum.reduceat(np.abs(high + low), groups.start)
-            doubtful = least < _DIGITS * state["drift"]
-            for g in np.flatnonzero(doubtful.reshape(len(least), -1).any(axis=1)).tolist():
-                events = slice(int(groups.start[g]), int(groups.last[g]) + 1)
-                past = newest(ring, before, self.window, slice(g, g + 1))[0]
-                high[events], low[events] = window_sums(np.concatenate([past, column[events]]), self.window)
-                state["sum"][g], state["lost"][g] = high[groups.last[g]], low[groups.last[g]]
-                state["drift"][g] = np.abs(low[groups.last[g]])
+        for g in self._doubtful(state, groups, high, low):
+            events = slice(int(groups.start[g]), int(groups.last[g]) + 1)
+            past = newest(ring, before, self.window, slice(g, g + 1))[0]
+            high[events], low[events] = window_sums(np.concatenate([past, column[events]]), self.window)
+            state["sum"][g], state["lost"][g] = high[groups.last[g]], low[groups.last[g]]
+            state["drift"][g] = np.abs(low[groups.last[g]])
         return self._mean(high + low, groups.ordinals(before)) if each else None
 
     def read(self, state: State, query: Floats | None = None) -> Floats:
@@ -79,6 +75,14 @@ class MovingMean(Operator):
 
     def _mean(self, total: Floats, count: Ints) -> Floats:
         return divide(total, np.where(count < self.min_count, 0, np.minimum(count, self.window)))
+
+    def _doubtful(self, state: State, groups: Groups, high: Floats, low: Floats) -> list[int]:
+        """The groups with a sum that what its roundings lost, at its greatest, may have spoilt; keeps that in mind."""
+        if len(groups.start) == 0:
+            return []
+        state["drift"] = np.maximum(state["drift"], np.maximum.reduceat(np.abs(low), groups.start))
+        doubtful = np.minimum.reduceat(np.abs(high + low), groups.start) < _TRUSTED * state["drift"]
+        return np.flatnonzero(doubtful.reshape(len(doubtful), -1).any(axis=1)).tolist()
 
     def _leaving(self, batch: Batch, before: Ints, ring: RingView) -> Floats:
         """The input that leaves the window as each event enters it, (N, ...); 0 while it fills."""

@@ -14,7 +14,9 @@ from tests.operators.driver import Driver
 
 RNG = np.random.default_rng(20)
 X = RNG.normal(size=700)
-TIMES = 1.7e9 + np.cumsum(RNG.integers(1, 4000, 700)) / 512  # whole nanoseconds, which pandas counts in
+TICKS = 1_700_000_000 * 512 + np.cumsum(RNG.integers(1, 2000, 700))
+TIMES = TICKS / 512
+NANOSECONDS = (TICKS - TICKS[0]) * (10**9 // 512)  # from 0, since pandas takes them as floats
 
 
 def results(operator: Operator) -> Floats:
@@ -46,6 +48,6 @@ def test_an_ewma_by_arrival(adjust: bool) -> None:
 
 
 def test_an_ewma_by_time() -> None:
-    times = pd.to_datetime(np.rint(TIMES * 1e9).astype(np.int64))
+    times = pd.to_datetime(NANOSECONDS)
     wanted = series().ewm(halflife=pd.Timedelta("45s"), times=times).mean()
-    np.testing.assert_allclose(results(Ewma(value="x", half_life="45s")), wanted, atol=1e-12)
+    np.testing.assert_allclose(results(Ewma(value="x", half_life="45s")), wanted, atol=1e-14)
