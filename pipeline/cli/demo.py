@@ -10,7 +10,7 @@ import click
 @click.option("--broker", metavar="HOST:PORT", help="Use this Kafka instead of the embedded one.")
 @click.option("--rate", type=click.FloatRange(min=1), default=1_000, show_default=True, help="Game scores a second.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the game scores.")
-def command(seconds: float | None, broker: str | None, rate: float, seed: int) -> None:
+def command(*, seconds: float | None, broker: str | None, rate: float, seed: int) -> None:
     """Run real sensor readings and live game scores through every operator, and watch.
 
     Without --seconds it goes on until Ctrl-C. With it, everything that was published is read back by a second client

@@ -77,11 +77,11 @@ class Count(Exact):
         self.count = 0
 
     def fold(self, event: Event, time: float) -> None:
-        """n + 1."""
+        """N + 1."""
         self.count += 1
 
     def read(self) -> list[Number]:
-        """n."""
+        """N."""
         return [Number(self.count)]
 
 
@@ -117,7 +117,7 @@ class Mean(Exact):
         self.size.add(abs(self.number(event)))
 
     def read(self) -> list[Number]:
-        """sum x / n."""
+        """Sum x / n."""
         return [Number(self.sum.over(self.count), self.size.over(self.count))] if self.count else [Number(None)]
 
 
@@ -134,7 +134,7 @@ class Window(Exact):
         self.values.append(self.number(event))
 
     def read(self) -> list[Number]:
-        """sum w x / sum w; the newest value has the last weight."""
+        """Sum w x / sum w; the newest value has the last weight."""
         weights = self.weights[len(self.weights) - len(self.values) :]
         products = [weight * value for weight, value in zip(weights, self.values, strict=True)]
         total = math.fsum(weights)
@@ -166,7 +166,7 @@ class Decayed(Exact):
             self.first += 1
 
     def read(self) -> list[Number]:
-        """sum w x / sum w with w = 2^(-age / half-life)."""
+        """Sum w x / sum w with w = 2^(-age / half-life)."""
         if not self.values:
             return [Number(None)]
         ages = self.now - np.frombuffer(self.moments)[self.first :]
@@ -220,7 +220,7 @@ class KvWindow(Exact):
         self.pairs.append((self.vector("key", event), self.vector("value", event)))
 
     def read(self) -> list[Number]:
-        """sum softmax(q k / sqrt(d_k)) v."""
+        """Sum softmax(q k / sqrt(d_k)) v."""
         if not self.pairs:
             return [Number(None)]
         keys, values = (np.array(part) for part in zip(*self.pairs, strict=True))
@@ -246,7 +246,7 @@ class LinearAttention(Exact):
         self.nu: list[Sum] = []
 
     def fold(self, event: Event, time: float) -> None:
-        """mu + k'v and nu + k'."""
+        """Mu + k'v and nu + k'."""
         self.query = key = [self.map(x) for x in self.vector("key", event)]
         value = self.vector("value", event)
         if not self.nu:
@@ -259,7 +259,7 @@ class LinearAttention(Exact):
                 size.add(abs(k), abs(v))
 
     def read(self) -> list[Number]:
-        """q' mu / q' nu."""
+        """Q' mu / q' nu."""
         if not self.nu:
             return [Number(None)]
         weight = math.fsum(q * n.over(1) for q, n in zip(self.query, self.nu, strict=True))

@@ -8,10 +8,41 @@ from typing import Any
 import numpy as np
 
 _CHUNK = 1_000
-_NAMES = """
-    ada alan barbara claude dennis donald edsger emmy ernst frances grace hedy ivan james jean john kathleen ken
-    leslie linus margaret marvin niklaus peter radia richard robin rosa shafi sophie tim tony whitfield
-""".split()
+_NAMES = (
+    "ada",
+    "alan",
+    "barbara",
+    "claude",
+    "dennis",
+    "donald",
+    "edsger",
+    "emmy",
+    "ernst",
+    "frances",
+    "grace",
+    "hedy",
+    "ivan",
+    "james",
+    "jean",
+    "john",
+    "kathleen",
+    "ken",
+    "leslie",
+    "linus",
+    "margaret",
+    "marvin",
+    "niklaus",
+    "peter",
+    "radia",
+    "richard",
+    "robin",
+    "rosa",
+    "shafi",
+    "sophie",
+    "tim",
+    "tony",
+    "whitfield",
+)
 
 
 class Games:

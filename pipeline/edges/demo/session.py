@@ -27,10 +27,10 @@ from pipeline.edges.demo.check import TableCheck, check
 from pipeline.edges.demo.exact import Event
 from pipeline.edges.demo.feed import Feed
 from pipeline.edges.demo.outputs import Outputs
-from pipeline.edges.demo.worker import Worker
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.topics import make_sources, own_topics
+from pipeline.edges.process import Worker
 from pipeline.errors import RunError
 
 _HOST = "127.0.0.1"

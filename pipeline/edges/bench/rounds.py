@@ -1,0 +1,94 @@
+"""One measured pass over the whole topic: by the bare drain, or by `streamfold run`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka import TopicPartition
+
+from pipeline.core.batch import WireBatch
+from pipeline.edges.kafka.admin import Admin
+from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.consumer import ColumnarConsumer
+from pipeline.edges.process import Worker
+from pipeline.errors import RunError
+
+_DRAIN_LIMIT = 20_000
+_LOOK_SECONDS = 0.01
+_GIVE_UP_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Pass:
+    """Seconds by the clock, and of the client's CPU (None where the system does not tell)."""
+
+    events: int
+    wall: float
+    cpu: float | None
+
+    @property
+    def rate(self) -> float:
+        """Events a second."""
+        return self.events / self.wall
+
+    @property
+    def rate_of_cpu(self) -> float | None:
+        """Events a second of CPU."""
+        return self.events / self.cpu if self.cpu else None
+
+
+async def drain(settings: ClientSettings, ends: Mapping[TopicPartition, int]) -> tuple[Pass, list[WireBatch]]:
+    """Read the partitions up to their ends as columns and do nothing else: what no pipeline can exceed."""
+    consumer = ColumnarConsumer.reader(settings)
+    await consumer.start()
+    try:
+        consumer.assign(list(ends))
+        for tp in ends:
+            consumer.seek(tp, 0)
+        batches: list[WireBatch] = []
+        left = dict(ends)
+        wall, cpu = time.perf_counter(), time.process_time()
+        while left:
+            for drained in await consumer.drain(left, limit=_DRAIN_LIMIT, timeout=1.0):
+                batches.append(drained.batch)
+                if drained.batch.next >= ends[drained.tp]:
+                    del left[drained.tp]
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    finally:
+        await consumer.shutdown()
+    return Pass(sum(map(len, batches)), wall, cpu), batches
+
+
+def pipeline(worker: Worker, group: str, admin: Admin, ends: Mapping[TopicPartition, int]) -> Pass:
+    """Let `streamfold run`, just started, fold and publish everything as a group that never ran before.
+
+    The clock runs from the group's first commit, which says where it starts, until all of the topic is committed.
+    """
+    _await(worker, lambda: bool(admin.committed(group)))
+    wall, cpu = time.perf_counter(), cpu_seconds(worker.pid)
+    _await(worker, lambda: all(admin.committed(group).get(tp, 0) >= end for tp, end in ends.items()))
+    wall, spent = time.perf_counter() - wall, cpu_seconds(worker.pid)
+    worker.stop()
+    return Pass(sum(ends.values()), wall, None if cpu is None or spent is None else spent - cpu)
+
+
+def cpu_seconds(pid: int) -> float | None:
+    """What a process has used so far, user and system; None on systems without /proc."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _await(worker: Worker, reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + _GIVE_UP_SECONDS
+    while not reached():
+        worker.check()
+        if time.monotonic() > deadline:
+            raise RunError(f"the pipeline did not get through within {_GIVE_UP_SECONDS:.0f} s")
+        time.sleep(_LOOK_SECONDS)
