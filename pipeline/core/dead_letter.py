@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from pipeline.core.batch import Reject, WireBatch
-
-if TYPE_CHECKING:
-    from pipeline.core.config.model import Stream
 
 RECORD_OVERHEAD = 128
 """An upper bound of what a record batch of one record takes besides its key, value and headers, in bytes."""
@@ -16,21 +13,29 @@ RECORD_OVERHEAD = 128
 HEADER_OVERHEAD = 10
 """An upper bound of the lengths written with each header, in bytes."""
 
+
 Headers = list[tuple[str, bytes]]
 
 
-def dead_letter(
-    stream: Stream, batch: WireBatch, reject: Reject, *, limit: int
-) -> tuple[bytes | None, bytes | None, Headers]:
-    """Key, value and headers of a bad event's dead letter, at most ``limit`` bytes as a record batch of its own.
+@dataclass(frozen=True)
+class DeadLetter:
+    """A record for the dead-letter topic; header values are UTF-8 text."""
 
-    What doesn't fit is cut, the value first and then the key, and the header ``truncated`` names which. Header values
-    are UTF-8 text; ``table`` is there only if the event was bad for one table alone; ``time`` is the record's timestamp.
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+def dead_letter(reject: Reject, batch: WireBatch, stream: str, *, limit: int) -> DeadLetter:
+    """The dead letter of a bad event, at most ``limit`` bytes as a record batch of its own.
+
+    What doesn't fit is cut, the value first and then the key, and the header ``truncated`` names which. ``table`` is
+    there only if the event was bad for one table alone; ``time`` is the record's timestamp.
     """
     headers: Headers = [
         ("reason", reject.reason.encode()),
         ("stage", reject.stage.encode()),
-        ("stream", stream.name.encode()),
+        ("stream", stream.encode()),
         ("topic", batch.topic.encode()),
         ("partition", b"%d" % batch.partition),
         ("offset", b"%d" % batch.offsets[reject.index]),
@@ -47,7 +52,7 @@ def dead_letter(
         cut = [name for name, now, was in (("key", cut_key, key), ("value", cut_value, value)) if now != was]
         headers.append(("truncated", ", ".join(cut).encode()))
         key, value = cut_key, cut_value
-    return key, value, headers
+    return DeadLetter(key, value, headers)
 
 
 def _size(headers: Headers) -> int:

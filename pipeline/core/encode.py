@@ -43,21 +43,20 @@ class Encoder:
         partition: int,
         offsets: Ints,
         results: Mapping[str, Readout | Sequence[Mapping[str, object]]],
-    ) -> tuple[list[bytes], dict[str, int]]:
+    ) -> list[bytes]:
         """One record a row, all arguments but ``partition`` being columns of N rows.
 
-        Numbers keep every digit; what is not finite becomes null, in a vector (or matrix) all of it. The second result
-        is how many rows of a read-out are undefined, by field: null, or named parts with a null among them.
+        Numbers keep every digit; what is not finite becomes null, in a vector (or matrix) all of it.
         """
-        columns: list[Sequence[object]] = []
-        undefined: dict[str, int] = {}
-        for field in self._fields:
-            column, nulls = _column(results[field])
-            columns.append(column)
-            if nulls:
-                undefined[field] = nulls
+        columns = [_column(results[field]) for field in self._fields]
         records = map(self._record, keys, times.tolist(), repeat(partition), offsets.tolist(), *columns)
-        return list(map(self._encode, records)), undefined
+        return list(map(self._encode, records))
+
+
+def undefined(readout: Readout) -> int:
+    """How many rows of a read-out are undefined: null in the output, or a mapping with a null."""
+    parts = readout.values() if isinstance(readout, dict) else (readout,)
+    return int(np.count_nonzero(np.logical_or.reduce([_undefined(part) for part in parts])))
 
 
 def key_text(key: bytes) -> str:
@@ -80,28 +79,26 @@ def key_texts(keys: Sequence[bytes]) -> list[str]:
         return list(map(key_text, keys))
 
 
-def _column(result: Readout | Sequence[Mapping[str, object]]) -> tuple[Sequence[object], int]:
-    """One value a row, and how many rows are undefined."""
+def _column(result: Readout | Sequence[Mapping[str, object]]) -> Sequence[object]:
+    """One value a row."""
     if isinstance(result, np.ndarray):
-        nulls = _undefined(result)
-        return _values(result, nulls), int(np.count_nonzero(nulls))
+        return _values(result)
     if isinstance(result, dict):
-        nulls_of = {name: _undefined(part) for name, part in result.items()}
-        parts = [_values(part, nulls_of[name]) for name, part in result.items()]
-        rows = [dict(zip(result, row, strict=True)) for row in zip(*parts, strict=True)]
-        return rows, int(np.count_nonzero(np.logical_or.reduce(list(nulls_of.values()))))
-    return result, 0
+        names = tuple(result)
+        return [dict(zip(names, row, strict=True)) for row in zip(*map(_values, result.values()), strict=True)]
+    return result
+
+
+def _values(part: Array) -> list[object]:
+    values: list[object] = part.tolist()
+    # In a column of numbers the encoder itself writes null for one that is not finite.
+    if part.ndim > 1:
+        for row in np.flatnonzero(_undefined(part)).tolist():
+            values[row] = None
+    return values
 
 
 def _undefined(part: Array) -> Mask:
     """Whether each row has a number that is not finite, ``(N,)``."""
     finite: Mask = np.isfinite(part)
-    each: Mask = finite.all(axis=tuple(range(1, part.ndim)))
-    return ~each
-
-
-def _values(part: Array, undefined: Mask) -> list[object]:
-    values: list[object] = part.tolist()
-    for row in np.flatnonzero(undefined).tolist():
-        values[row] = None
-    return values
+    return np.logical_not(finite if part.ndim == 1 else np.logical_and.reduce(finite.reshape(len(part), -1), axis=1))
