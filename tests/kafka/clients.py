@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -38,6 +39,7 @@ def run(scenario: Callable[[], Awaitable[None]]) -> None:
     async def supervised() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
         await scenario()
+        gc.collect()  # a future says only when it goes that nobody saw its exception
         for _ in range(3):
             await asyncio.sleep(0)
         left = asyncio.all_tasks() - {asyncio.current_task()}

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, client
 from aiokafka.consumer.fetcher import Fetcher, FetchError, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
-from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator, MessageBatch
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.protocol.metadata import MetadataRequest_v0, MetadataRequest_v5
@@ -37,9 +37,10 @@ def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
         TopicPartitionState.__init__: "self.highwater self.lso",
         AIOKafkaProducer.__init__: "self._txn_manager self._message_accumulator self._sender self._closed self.client "
         "self._request_timeout_ms",
-        MessageAccumulator.__init__: "self._txn_manager",
+        MessageAccumulator.__init__: "self._txn_manager self._batches",
+        MessageBatch.__init__: "self._drain_waiter",
         Sender.__init__: "self._sender_task",
-        TransactionManager.__init__: "self._sequence_numbers self._transaction_waiter self.state",
+        TransactionManager.__init__: "self._sequence_numbers self.state",
         BatchBuilder.__init__: "self._builder self._relative_offset",
     }
     for owner, names in held.items():
@@ -54,7 +55,7 @@ def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
         Assignment: "active state_value",
         TopicPartitionState: "has_valid_position position",
         Sender: "_maybe_do_transactional_request _send_produce_req _do_txn_commit sender_task",
-        TransactionManager: "increment_sequence_number sequence_number",
+        TransactionManager: "increment_sequence_number sequence_number wait_for_transaction_end",
         client.AIOKafkaClient: "_wait_on_metadata force_metadata_update close",
         DefaultRecordBatch: "validate_crc base_offset next_offset producer_id is_control_batch is_transactional",
         DefaultRecordBatchBuilder: "append size",

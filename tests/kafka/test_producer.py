@@ -162,6 +162,21 @@ def test_a_refused_batch_makes_the_commit_unreachable(kafka: str) -> None:
     run(scenario)
 
 
+def test_a_refusal_that_has_no_name_of_its_own_fails_the_transaction_too(kafka: str) -> None:
+    compacted = make_topic(kafka, configs={"cleanup.policy": "compact"})
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        await producer.begin()
+        await producer.append(compacted, 0, [None], [b"a compacted topic takes no record without a key"])
+        with pytest.raises(Failed, match="acknowledgements"):
+            await producer.acknowledge()
+        await producer.abort()
+        await producer.close()
+
+    run(scenario)
+
+
 def test_a_record_over_a_known_limit_is_named_before_it_is_sent(kafka: str) -> None:
     topic = make_topic(kafka, configs={"max.message.bytes": "2000"})
     fitting = [b"x" * 900] * 7
@@ -230,8 +245,9 @@ def test_a_partition_or_topic_that_does_not_exist_is_refused(kafka: str) -> None
     run(scenario)
 
 
-def test_a_long_append_lets_others_run(kafka: str) -> None:
-    topic = make_topic(kafka)
+@pytest.mark.parametrize(("partitions", "records"), [(1, 200_000), (8, 5_000)])
+def test_appends_let_others_run(kafka: str, partitions: int, records: int) -> None:
+    topic = make_topic(kafka, partitions)
 
     async def scenario() -> None:
         producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
@@ -243,9 +259,11 @@ def test_a_long_append_lets_others_run(kafka: str) -> None:
                 ticks += 1
                 await asyncio.sleep(0)
 
+        await write(producer, topic, [b"the topic is known from here on"])
         await producer.begin()
         beating = asyncio.create_task(heart())
-        await producer.append(topic, 0, [b"k"] * 200_000, [b"v" * 20] * 200_000)
+        for partition in range(partitions):
+            await producer.append(topic, partition, [b"k"] * records, [b"v" * 20] * records)
         beating.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await beating
@@ -318,5 +336,20 @@ def test_abort_and_close_can_be_repeated(kafka: str) -> None:
         await producer.close()
         with pytest.raises(TransactionError):
             await producer.commit()
+
+    run(scenario)
+
+
+def test_a_failure_that_no_one_asked_for_is_not_reported_as_lost(kafka: str) -> None:
+    topic, owner = make_topic(kafka), unique("owner")
+
+    async def scenario() -> None:
+        old = await TransactionalProducer.fence(ClientSettings(kafka), owner)
+        await old.begin()
+        new = await TransactionalProducer.fence(ClientSettings(kafka), owner)
+        await old.append(topic, 0, [b"k"], [b"stale"])
+        await asyncio.wait([ack for _, ack in old._acks])
+        await old.close()
+        await new.close()
 
     run(scenario)

@@ -238,8 +238,8 @@ class TransactionalProducer:
 
     def _forget(self) -> None:
         for _, ack in self._acks:
-            if not ack.cancel() and not ack.cancelled():
-                ack.exception()
+            ack.cancel()
+            _see(ack)
         self._acks = []
 
     @asynccontextmanager
@@ -282,6 +282,12 @@ def _sealed(batch: BatchBuilder, count: int, topic: str, end: int, limit: int | 
     return batch
 
 
+def _see(future: asyncio.Future[Any] | None) -> None:
+    """Retrieve the exception of a future that no one waits for any more, or the loop reports it as lost."""
+    if future is not None and future.done() and not future.cancelled():
+        future.exception()
+
+
 class _Producer(AIOKafkaProducer):  # type: ignore[misc]
     """aiokafka's producer with our transaction manager and sender in place of its own."""
 
@@ -321,7 +327,10 @@ class _Producer(AIOKafkaProducer):  # type: ignore[misc]
             return
         self._closed: bool | None = True
         await self.sender.shut(timeout)
-        self.transactions.quiet()
+        _see(self.transactions.wait_for_transaction_end())
+        for batches in self._message_accumulator._batches.values():
+            for batch in batches:
+                _see(batch._drain_waiter)
         closing = asyncio.ensure_future(self.client.close())
         await asyncio.wait([closing], timeout=timeout)
 
@@ -332,12 +341,6 @@ class _Transactions(TransactionManager):  # type: ignore[misc]
     def increment_sequence_number(self, tp: TopicPartition, increment: int) -> None:
         """After 2**31 - 1 comes 0; aiokafka goes on with the smallest negative number, and the broker refuses that."""
         self._sequence_numbers[tp] = (self._sequence_numbers[tp] + increment) % 2**31
-
-    def quiet(self) -> None:
-        """See what no one waits for any more, or the loop reports it as an error that was never retrieved."""
-        waiter = self._transaction_waiter
-        if waiter is not None and waiter.done() and not waiter.cancelled():
-            waiter.exception()
 
 
 class _Sender(Sender):  # type: ignore[misc]
