@@ -4,6 +4,7 @@ import asyncio
 import struct
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
+from operator import attrgetter
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import PartitionError
 from pipeline.edges.kafka.producer import TransactionalProducer
+from pipeline.errors import RunError
 from tests.kafka.clients import drain_to, make_topic, offsets_of, read_all, reader_at, run, unique, values_of, write
 
 _LAST_OFFSET_DELTA = 23
@@ -333,6 +335,23 @@ def test_an_error_of_the_coordinator_is_raised_once_and_the_member_lives_on(kafk
             async with asyncio.timeout(20):
                 while consumer.current_assignment() is None:
                     await consumer.drain(set(), limit=10, timeout=0.1)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("task", ["_fetcher._fetch_task", "_coordinator._coordination_task"])
+def test_a_consumer_whose_background_work_ended_says_so(kafka: str, task: str) -> None:
+    tp = TopicPartition(make_topic(kafka), 0)
+
+    async def scenario() -> None:
+        consumer = ColumnarConsumer(ClientSettings(kafka), group_id=unique("group"))
+        await consumer.start()
+        consumer.subscribe([tp.topic])
+        async with _closing(consumer):
+            attrgetter(task)(consumer).cancel()
+            await asyncio.sleep(0.2)
+            with pytest.raises(RunError):
+                await consumer.drain({tp}, limit=10, timeout=0)
 
     run(scenario)
 

@@ -29,6 +29,7 @@ from aiokafka.errors import (
 from pipeline.core.batch import WireBatch
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.errors import PartitionError
+from pipeline.errors import RunError
 
 if TYPE_CHECKING:
     from pipeline.core.config.model import App
@@ -107,8 +108,10 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         Whole wire batches are taken until a partition has given at least ``limit`` records. What belongs to other
         partitions stays where it is. There is no await between taking rows and returning them, so none can be lost.
 
-        Raises `PartitionError` for a partition that failed, after what the others gave was returned, and aiokafka's
-        errors of the group coordinator or the fetch loop.
+        Raises:
+            PartitionError: one partition failed; what the others gave was returned before.
+            KafkaError: what the group's coordinator met. The member lives on.
+            RunError: fetching or the membership ended for good.
         """
         deadline = self._loop.time() + timeout
         while True:
@@ -245,14 +248,14 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
                 raise failure
 
     def _check(self) -> None:
-        """Raise what happened in the background; after such an error the coordinator stands still until it is asked."""
+        """Raise what happened in the background; after an error the coordinator stands still until it is asked."""
         if self._closed:
             raise ConsumerStoppedError
+        for task in (getattr(self._coordinator, "_coordination_task", None), self._fetcher._fetch_task):
+            if task is not None and task.done():
+                error = None if task.cancelled() else task.exception()
+                raise RunError("the consumer ended by itself", "start the worker again") from error
         self._coordinator.check_errors()
-        fetching = self._fetcher._fetch_task
-        if fetching.done():
-            fetching.result()
-            raise ConsumerStoppedError
 
     async def _wait(self, timeout: float) -> None:
         if self._subscription.reassignment_in_progress:
