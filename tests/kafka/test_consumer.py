@@ -277,7 +277,7 @@ def test_a_position_outside_the_log_is_an_error_and_never_reset(kafka: str) -> N
     run(scenario)
 
 
-def test_a_new_group_waits_for_the_seek_without_raising_and_without_spinning(kafka: str) -> None:
+def test_a_partition_of_a_new_group_waits_for_its_seek_without_raising(kafka: str) -> None:
     tp = TopicPartition(make_topic(kafka), 0)
 
     async def scenario() -> None:
