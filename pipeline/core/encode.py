@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -38,7 +38,7 @@ class Encoder:
 
     def encode(
         self,
-        keys: Sequence[str],
+        keys: Iterable[str],
         times: Floats,
         partition: int,
         offsets: Ints,
@@ -101,4 +101,5 @@ def _values(part: Array) -> list[object]:
 def _undefined(part: Array) -> Mask:
     """Whether each row has a number that is not finite, ``(N,)``."""
     finite: Mask = np.isfinite(part)
-    return np.logical_not(finite if part.ndim == 1 else np.logical_and.reduce(finite.reshape(len(part), -1), axis=1))
+    bad: Mask = np.logical_or.reduce(~finite, axis=tuple(range(1, part.ndim)))
+    return bad
