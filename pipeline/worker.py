@@ -6,25 +6,19 @@ A module of your own can attach agents to it: ``from pipeline.worker import app`
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 from pipeline.core.config.load import load
-from pipeline.edges.host import FaustApp, logs
-from pipeline.edges.host.report import report
+from pipeline.edges.host import FaustApp
+from pipeline.edges.host.report import told
 from pipeline.errors import InputError
 
-app: FaustApp
 
-
-def _load() -> None:
-    global app  # noqa: PLW0603  the name by which Faust finds it
+def _app() -> FaustApp:
     file = os.environ.get("STREAMFOLD_CONFIG")
     if not file:
         raise InputError("STREAMFOLD_CONFIG is not set", "set it to the path of your configuration file")
-    app = FaustApp(load(Path(file)))
+    return FaustApp(load(file))
 
 
-logs.set_up("text", "info", debug=False)
-if code := report(_load, debug=False):
-    sys.exit(code)
+with told():
+    app = _app()

@@ -1,26 +1,45 @@
-"""How an error reaches the user of a worker: one line of cause, one of mend, and an exit code."""
+"""How a worker's process ends: with an exit code, in time, and saying why."""
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pipeline.errors import RunError, StreamfoldError
 
+_THREADS_SECONDS = 1.0
 
-def report(work: Callable[[], None], *, debug: bool) -> int:
-    """Do ``work``; tell stderr what it fails of. Returns the exit code; with ``debug`` the traceback is shown too."""
+
+@contextmanager
+def told(*, debug: bool = False) -> Iterator[None]:
+    """Of an error in the body, tell stderr the cause and the mend, and exit with its code."""
     try:
-        work()
+        yield
     except Exception as error:
         if debug:
             traceback.print_exception(error)
-        told = error if isinstance(error, StreamfoldError) else _unforeseen(error)
-        sys.stderr.write(f"error: {told.cause}\nmend: {told.mend}\n")
-        return told.exit_code
-    return 0
+        kind = error if isinstance(error, StreamfoldError) else RunError(f"{type(error).__name__}: {error}")
+        sys.stderr.writelines(f"error: {line}\n" for line in kind.cause.splitlines())
+        if kind.mend:
+            sys.stderr.write(f"hint: {kind.mend}\n")
+        sys.exit(kind.exit_code)
 
 
-def _unforeseen(error: Exception) -> RunError:
-    return RunError(f"{type(error).__name__}: {error}", "run again with --debug for the traceback")
+@contextmanager
+def last_act() -> Iterator[None]:
+    """The body is the last that this process does: afterwards threads that wait for a broker are not waited for."""
+    code = 1
+    try:
+        yield
+        code = 0
+    except StreamfoldError as error:
+        code = error.exit_code
+        raise
+    finally:
+        timer = threading.Timer(_THREADS_SECONDS, os._exit, [code])
+        timer.daemon = True
+        timer.start()

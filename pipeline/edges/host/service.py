@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from mode import Service
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from pipeline.edges.host.app import FaustApp
 
 
+_QUIET = get_logger("mode.plane")
+# mode logs a crash with its traceback; a user is told of it once, when the worker ends.
+_QUIET.setLevel(logging.CRITICAL)
+
+
 class PlaneService(Service):
     """Starts the plane, ends the worker if it crashes, and stops it.
 
@@ -19,7 +25,7 @@ class PlaneService(Service):
     commits run in tasks of the plane, which its ``stop`` joins.
     """
 
-    logger = get_logger("mode.plane")
+    logger = _QUIET
 
     def __init__(self, host: FaustApp) -> None:
         self._host = host

@@ -14,7 +14,7 @@ import faust
 from faust.types import AppT
 from mode.utils.logging import get_logger
 
-from pipeline.edges.host.report import report
+from pipeline.edges.host.report import last_act, told
 from pipeline.errors import InputError
 
 STOP_SECONDS = 10.0
@@ -30,13 +30,15 @@ class HostWorker(faust.Worker):
     logger = get_logger("faust.worker")
 
     def __init__(self, app: AppT, *services: Any, **options: Any) -> None:
-        super().__init__(app, *services, **options | {"override_logging": False, "redirect_stdouts": False})
+        super().__init__(app, *services, **options | {"redirect_stdouts": False})
         self.spinner = None
         self._last_resort: threading.Timer | None = None
 
     def execute_from_commandline(self) -> NoReturn:
         """As `faust -A ... worker` runs it."""
-        sys.exit(report(self.execute, debug=self.debug))
+        with told(debug=self.debug), last_act():
+            self.execute()
+        sys.exit(0)
 
     def execute(self) -> None:
         """Run until a signal; raises what the worker crashed of.
@@ -106,6 +108,6 @@ def _port_in_use(app: AppT, error: OSError) -> InputError | None:
 
 
 def _cut() -> None:
-    sys.stderr.write(f"error: not stopped within {STOP_SECONDS:.0f} s\nmend: start again, nothing is lost\n")
+    sys.stderr.write(f"error: not stopped within {STOP_SECONDS:.0f} s\nhint: start again, nothing is lost\n")
     sys.stderr.flush()
     os._exit(1)

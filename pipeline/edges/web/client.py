@@ -1,0 +1,71 @@
+"""Ask running workers over HTTP, going on from one to the next until one has the key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from typing import Any
+
+import msgspec
+
+from pipeline.edges.web.address import Address
+from pipeline.edges.web.keys import segment_of
+from pipeline.errors import InputError, RunError
+
+_SECONDS = 10.0
+
+Answer = Mapping[str, Any]
+
+
+def entry(address: str, table: str, key: str) -> Answer:
+    """A key's latest output record and its state, from whichever worker has it.
+
+    Raises:
+        RunError: no worker answers, or none has the key.
+    """
+    return _find(address, f"/tables/{segment_of(table)}/{segment_of(key)}", None)
+
+
+def readout(address: str, table: str, key: str, operator: str, query: list[float] | None) -> Answer:
+    """What an operator's memory of a key gives for a query; raises as :func:`entry`, or if the query does not fit."""
+    body = msgspec.json.encode({"operator": operator, "query": query})
+    return _find(address, f"/tables/{segment_of(table)}/{segment_of(key)}/read", body)
+
+
+def _find(address: str, path: str, body: bytes | None) -> Answer:
+    """Ask the first worker, then those that it names."""
+    waiting, asked = [address], set[str]()
+    status, answer = HTTPStatus.MISDIRECTED_REQUEST, dict[str, Any]()
+    while status is HTTPStatus.MISDIRECTED_REQUEST and waiting:
+        worker = waiting.pop(0)
+        asked.add(worker)
+        status, answer = _ask(Address.parse(worker), path, body)
+        waiting += [owner for owner in answer.get("owners", ()) if owner not in asked and owner not in waiting]
+    if status is HTTPStatus.OK:
+        return answer
+    if status is HTTPStatus.MISDIRECTED_REQUEST:
+        raise RunError(
+            f"none of the workers asked has this key: {', '.join(sorted(asked))}", "see that the key is right"
+        )
+    kind = InputError if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) else RunError
+    raise kind(str(answer.get("error", status.phrase)), str(answer.get("mend", "see the worker's log")))
+
+
+def _ask(address: Address, path: str, body: bytes | None) -> tuple[HTTPStatus, dict[str, Any]]:
+    connection = HTTPConnection(address.advertised().host, address.port, timeout=_SECONDS)
+    try:
+        connection.request("GET" if body is None else "POST", path, body)
+        response = connection.getresponse()
+        return HTTPStatus(response.status), msgspec.json.decode(response.read(), type=dict[str, Any])
+    except (OSError, HTTPException) as error:
+        raise RunError(
+            f"no worker answers at http://{address}: {error}",
+            "`streamfold run FILE` starts one; `http` in [app] says where it listens",
+        ) from error
+    except (msgspec.DecodeError, ValueError) as error:
+        raise RunError(
+            f"what listens at http://{address} is no streamfold worker", "set `http` in [app] to the worker's address"
+        ) from error
+    finally:
+        connection.close()
