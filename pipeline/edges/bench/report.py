@@ -105,8 +105,8 @@ one machine, over the same topic, pass after pass in turn.
 
 - **Workload**: {workload.events:,} JSON events of {each:.0f} bytes, {workload.keys:,} keys by a Zipf law (1.1),
   {results.partitions} partitions; a count and a compensated mean per key; one worker, one process.
-- **Every event's result** is `emit = "every"`: one output record an event. **Each key's latest** is `emit = "commit"`: one
-  a touched key and commit (100 ms). Both write the changelog and commit state, outputs and offsets in one transaction a partition.
+- **Every event's result** is `emit = "every"`: one output record an event. **Each key's latest** is `emit = "commit"`:
+  one a touched key and commit (100 ms). Both commit changelog, outputs and offset in one transaction a partition.
 - **Drain alone** is the limit: it takes the same records as columns and does nothing with them; the client
   can't be faster.
 
