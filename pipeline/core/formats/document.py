@@ -167,12 +167,12 @@ class DocumentFormat:
         read = pick(values, parsed.index)
         if b"".join(read).isascii():  # type: ignore[arg-type] # null values are not among them
             return
-        for row, value in enumerate(read):
-            if value is not None and not value.isascii():
-                try:
-                    value.decode()
-                except UnicodeDecodeError as error:
-                    parsed.flaws[row] = Reject(int(parsed.index[row]), "decode", f"malformed value: {_cause(error)}")
+        ascii_only = map(bytes.isascii, read)  # type: ignore[arg-type]
+        for row in [row for row, plain in enumerate(ascii_only) if not plain]:
+            try:
+                (read[row] or b"").decode()
+            except UnicodeDecodeError as error:
+                parsed.flaws[row] = Reject(int(parsed.index[row]), "decode", f"malformed value: {_cause(error)}")
 
     def _find_non_finite(self, rows: list[Row], parsed: Parsed) -> None:
         """MessagePack, unlike JSON, can write NaN and the infinities."""
