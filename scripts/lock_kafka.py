@@ -21,6 +21,7 @@ HEADER = f"# Apache Kafka {KAFKA_VERSION}: Maven coordinate and SHA-256 of each 
 
 
 def main() -> None:
+    """Resolve, download, hash and write."""
     with tempfile.TemporaryDirectory() as scratch:
         context = MavenContext(repo_cache=Path(scratch), remote_repos=GlobalSettings.load().repositories or None)
         inputs, transitive = context.resolver.resolve([context.create_dependency(root) for root in ROOTS])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -15,10 +15,18 @@ _KILL_SECONDS = 10.0
 class Child:
     """``command`` in a session of its own, writing to ``log``; see `launcher` for how it is tied to this process.
 
-    ``scratch`` is a folder that the watchdog removes if this process is gone before it said a word.
+    ``scratch`` is a folder that the watchdog removes if this process is gone before it said a word; ``environment``
+    and ``folder``, the working directory, take the place of this process's own.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, scratch: Path | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        scratch: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
         with log.open("ab") as output:
             # A session of its own: Ctrl-C in a terminal reaches the owner alone, which ends this after its own work.
             self._process = subprocess.Popen(
@@ -27,6 +35,8 @@ class Child:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                env=environment,
+                cwd=folder,
             )
 
     @property

@@ -59,6 +59,7 @@ class EmbeddedKafka:
         self._temporary = data is None
         self._properties = dict(properties or {})
         self._child: Child | None = None
+        self._log_start = 0
 
     @property
     def address(self) -> str:
@@ -127,6 +128,13 @@ class EmbeddedKafka:
         """
         return self._running().wait(timeout)
 
+    def last_words(self) -> str:
+        """The last lines that Kafka wrote since it was last started, as one."""
+        with self.log_path.open("rb") as log:
+            log.seek(self._log_start)
+            lines = log.read().decode("utf-8", errors="replace").splitlines()
+        return " / ".join([line.strip() for line in lines if line.strip()][-_LOG_LINES_SHOWN:]) or "it wrote nothing"
+
     def stop(self, timeout: float = 15.0) -> None:
         """End cleanly, by force after ``timeout`` seconds, and remove the data if they are temporary."""
         try:
@@ -163,34 +171,35 @@ class EmbeddedKafka:
         return port
 
     def _bring_up(self, java: list[str], folder: DataFolder, deadline: float) -> None:
-        log_start = folder.log.stat().st_size if folder.log.exists() else 0
+        self._log_start = folder.log.stat().st_size if folder.log.exists() else 0
         scratch = folder.root if self._temporary else None
+        # Kafka runs inside its folder: so the path of that, whatever characters it has, is in no setting.
         if not folder.is_formatted():
             tool = [*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format"]
-            tool += ["--cluster-id", new_cluster_id(), "--config", str(folder.properties)]
-            self._child = Child(tool, folder.log, scratch)
-            self._await_formatted(deadline, log_start)
-        self._child = Child([*java, "kafka.Kafka", str(folder.properties)], folder.log, scratch)
-        self._await_ready(deadline, log_start)
+            tool += ["--cluster-id", new_cluster_id(), "--config", folder.properties.name]
+            self._child = Child(tool, folder.log, scratch, folder=folder.root)
+            self._await_formatted(deadline)
+        self._child = Child([*java, "kafka.Kafka", folder.properties.name], folder.log, scratch, folder=folder.root)
+        self._await_ready(deadline)
 
-    def _await_formatted(self, deadline: float, log_start: int) -> None:
+    def _await_formatted(self, deadline: float) -> None:
         try:
             status = self.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise self._failure("did not format its storage in time", log_start) from None
+            raise self._failure("did not format its storage in time") from None
         self.kill()
         if status != 0:
-            raise self._failure(f"could not format its storage (exit status {status})", log_start)
+            raise self._failure(f"could not format its storage (exit status {status})")
 
-    def _await_ready(self, deadline: float, log_start: int) -> None:
+    def _await_ready(self, deadline: float) -> None:
         child = self._running()
         while child.poll() is None:
             if self._answers():
                 return
             if time.monotonic() > deadline:
-                raise self._failure("was not ready in time", log_start)
+                raise self._failure("was not ready in time")
             time.sleep(_POLL_SECONDS)
-        raise self._failure(f"ended while starting (exit status {child.poll()})", log_start)
+        raise self._failure(f"ended while starting (exit status {child.poll()})")
 
     def _answers(self) -> bool:
         """Whether a client gets the metadata of the cluster."""
@@ -209,16 +218,10 @@ class EmbeddedKafka:
             admin.close()
         return True
 
-    def _failure(self, what: str, log_start: int) -> KafkaStateError:
-        with self.log_path.open("rb") as log:
-            log.seek(log_start)
-            lines = log.read().decode("utf-8", errors="replace").split("\n")
-        shown = " / ".join([line.strip() for line in lines if line.strip()][-_LOG_LINES_SHOWN:])
+    def _failure(self, what: str) -> KafkaStateError:
         return KafkaStateError(
-            f"the embedded Kafka {KAFKA_VERSION} {what}: {shown or 'it wrote nothing'}",
-            "start it on an empty data folder"
-            if self._temporary
-            else f"see {self.log_path}, or use another data folder",
+            f"the embedded Kafka {KAFKA_VERSION} {what}: {self.last_words()}",
+            "try again" if self._temporary else f"see {self.log_path}, or use another data folder",
         )
 
 

@@ -63,12 +63,12 @@ class DataFolder:
             raise InputError(f"another broker is using the data in {self.root}", "end it, or choose another folder")
 
     def write_properties(self, host: str, port: int, controller_port: int, extra: Mapping[str, str]) -> None:
-        """Write Kafka's settings for these addresses, ``extra`` last."""
+        """Write Kafka's settings for these addresses, relative to this folder; ``extra`` goes over them."""
         addresses = {
             "listeners": f"PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}",
             "advertised.listeners": f"PLAINTEXT://{host}:{port}",
             "controller.quorum.voters": f"1@{host}:{controller_port}",
-            "log.dirs": str(self._kafka.resolve()),
+            "log.dirs": self._kafka.name,
         }
         merged = {**_SINGLE_NODE, **addresses, **extra}
         lines = [f"{name}={_escape(value)}\n" for name, value in merged.items()]
