@@ -25,6 +25,18 @@ _PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 _HOST_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 
 
+_LETTERS = r"^[A-Za-z0-9._-]+$"
+
+NameText = Annotated[str, Meta(pattern=_LETTERS, max_length=_LONGEST_NAME)]
+"""A name in a file, as its schema has it."""
+
+TopicText = Annotated[str, Meta(pattern=_LETTERS, max_length=_LONGEST_TOPIC)]
+"""A topic in a file, as its schema has it."""
+
+DurationText = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(ms|s|m|h|d)$")]
+"""A duration in a file, as its schema has it."""
+
+
 class Named(Protocol):
     """Anything with a name."""
 
@@ -44,12 +56,12 @@ def optional(option: Option[Given, Held]) -> Option[Given | None, Held | None]:
 
 def name(doc: str) -> Option[str, str]:
     """A name that becomes a part of topics' names."""
-    return Option(str, _allowed("a name", _LONGEST_NAME), doc=doc, convert=lambda text: _plain(text, _LONGEST_NAME))
+    return Option(str, _allowed("a name", _LONGEST_NAME), doc=doc, convert=_name, in_file=NameText)
 
 
 def topic(doc: str) -> Option[str, str]:
     """A topic's name."""
-    return Option(str, _allowed("a topic", _LONGEST_TOPIC), doc=doc, convert=topic_name)
+    return Option(str, _allowed("a topic", _LONGEST_TOPIC), doc=doc, convert=topic_name, in_file=TopicText)
 
 
 def topic_name(text: str) -> str:
@@ -97,7 +109,7 @@ def flag(doc: str) -> Option[bool, bool]:
 def duration(default: str, doc: str) -> Option[str | float, float]:
     """A time span: text like "30s" or, in Python, seconds. Held in seconds."""
     expected = 'a duration from 1ms to 7d, like "250ms", "30s" or "5m"'
-    return Option(str | float, expected, default, doc=doc, convert=_seconds, in_file=str)
+    return Option(str | float, expected, default, doc=doc, convert=_seconds, in_file=DurationText)
 
 
 def address(default: str, doc: str) -> Option[str, str]:
@@ -128,6 +140,10 @@ def operators(doc: str) -> Option[Mapping[str, Operator], Mapping[str, Operator]
 
 def _allowed(what: str, most: int) -> str:
     return f"{what} of at most {most} letters, digits, '.', '_' and '-'"
+
+
+def _name(text: str) -> str:
+    return _plain(text, _LONGEST_NAME)
 
 
 def _plain(text: str, most: int) -> str:
