@@ -144,7 +144,7 @@ class Task:
             self._work.set()
 
     async def read(self, work: Callable[[Partition], T]) -> T | None:
-        """What ``work`` finds in the state between two folds, in the thread that folds; None while there is no state."""
+        """What ``work`` finds in the state between two folds, in the folding thread; None while there is none."""
         async with self._folding:
             return None if self.partition is None else await self._world.in_thread(work, self.partition)
 
