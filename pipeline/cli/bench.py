@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -25,6 +26,8 @@ def command(*, events: int, keys: int, rounds: int, broker: str | None, page: Pa
     from pipeline.edges.bench import report  # noqa: PLC0415
     from pipeline.edges.bench.suite import Suite, Workload  # noqa: PLC0415
 
+    for library in ("kafka", "aiokafka"):
+        logging.getLogger(library).setLevel(logging.ERROR)  # their warnings of a start would tear the view
     console = Console()
     results = Suite(Workload(events, keys, rounds), broker, lambda text: console.print(text, style="dim")).run()
     for table in report.tables(results):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import click
 
 
@@ -23,6 +25,8 @@ def command(*, seconds: float | None, broker: str | None, rate: float, seed: int
     from pipeline.edges.demo.show import show_on  # noqa: PLC0415
     from pipeline.errors import RunError  # noqa: PLC0415
 
+    for library in ("kafka", "aiokafka"):
+        logging.getLogger(library).setLevel(logging.ERROR)  # their warnings of a start would tear the view
     console = Console()
     try:
         with show_on(console) as show:

@@ -24,7 +24,8 @@ class Worker:
     def __init__(self, config: Path, environment: Mapping[str, str], log: Path) -> None:
         self.log = log
         settings = [f"{name}={value}" for name, value in {**os.environ, **environment}.items()]
-        streamfold = [sys.executable, "-m", "pipeline.cli"]
+        # -P: a folder named pipeline where the user happens to be is not ours.
+        streamfold = [sys.executable, "-P", "-m", "pipeline.cli"]
         self._child = Child(["/usr/bin/env", "-i", *settings, *streamfold, "run", str(config)], log)
 
     def check(self) -> None:
