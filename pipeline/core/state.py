@@ -92,8 +92,9 @@ class TableState:
         if not lacking:
             return {}, everything, []
         if self.table.missing == "skip":
-            useless = np.logical_and.reduce([lacking.get(name, np.False_) for name in self.memories])
-            useless = np.broadcast_to(useless, len(events))
+            useless = np.full(len(events), len(lacking) == len(self.memories))
+            for mask in lacking.values():
+                useless &= mask
             return {name: ~mask for name, mask in lacking.items()}, everything[~useless], []
         refused = np.logical_or.reduce(list(lacking.values()))
         needed = {field for fields in self.table.fields_of.values() for field in fields if field in absent}

@@ -120,6 +120,14 @@ def test_skip_lets_each_operator_take_what_it_can_and_shows_its_latest_otherwise
     np.testing.assert_array_equal(column(folded.results["y"]), [1, 2, 1, 2])
 
 
+def test_an_operator_without_fields_takes_every_event() -> None:
+    state = TableState(table(missing="skip", n=Count(), x=Mean(value="x")))
+    folded = state.fold(events(["a", "a", "a"], x=[1, np.nan, 3]))
+    assert folded.skipped == 0
+    assert column(folded.results["n"]) == [1, 2, 3]
+    assert column(folded.results["x"]) == [1, 1, 2]
+
+
 def test_the_memory_itself_can_be_published_after_every_event() -> None:
     memory = LinearAttention(key=("k0", "k1"), value=("v0", "v1"), feature_map="identity", publish="both")
     state = TableState(table(memory=memory))
