@@ -29,7 +29,8 @@ def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
     held = {
         AIOKafkaConsumer.__init__: "self._client self._subscription self._fetcher self._coordinator self._loop "
         "self._closed",
-        Fetcher.__init__: "self._records self._fetch_task self._wait_consume_future self._isolation_level",
+        Fetcher.__init__: "self._records self._fetch_task self._pending_tasks self._wait_consume_future "
+        "self._isolation_level",
         FetchResult.__init__: "self._partition_records self._assignment",
         FetchError.__init__: "self._error",
         PartitionRecords.__init__: "self._records self.next_fetch_offset self._aborted_producers self._isolation_level",

@@ -133,8 +133,10 @@ def test_a_fence_against_a_silent_broker_ends_by_its_deadline(own: EmbeddedKafka
     run(scenario)
 
 
-def test_a_member_leaves_a_silent_broker_within_its_bound(own: EmbeddedKafka) -> None:
+@pytest.mark.parametrize("reading", [False, True])
+def test_a_member_leaves_a_silent_broker_within_its_bound(own: EmbeddedKafka, reading: bool) -> None:
     topic = make_topic(own.address)
+    tp = TopicPartition(topic, 0)
 
     async def scenario() -> None:
         member = ColumnarConsumer(ClientSettings(own.address), group_id=unique("group"))
@@ -143,6 +145,9 @@ def test_a_member_leaves_a_silent_broker_within_its_bound(own: EmbeddedKafka) ->
         async with asyncio.timeout(20):
             while member.current_assignment() is None:
                 await member.drain(set(), limit=1, timeout=0.1)
+        if reading:
+            assert member.seek_and_resume(tp, 0, member.current_assignment())
+            assert await member.drain({tp}, limit=1, timeout=0.3) == []
         async with _paused(own):
             began = time.monotonic()
             await member.shutdown(timeout=0.5)

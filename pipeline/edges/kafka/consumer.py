@@ -275,13 +275,16 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return None if assignment is None else assignment.state_value(tp)
 
     async def _abandon(self, stopping: asyncio.Future[None]) -> None:
-        coordinator: Any = self._coordinator
         names = ("_coordination_task", "_heartbeat_task", "_commit_refresh_task")
-        tasks = [getattr(coordinator, name, None) for name in names] + [self._fetcher and self._fetcher._fetch_task]
-        running = [stopping, *(task for task in tasks if task is not None)]
+        running = [stopping, *(task for name in names if (task := getattr(self._coordinator, name, None)) is not None)]
+        if self._fetcher is not None:
+            running += [self._fetcher._fetch_task, *self._fetcher._pending_tasks]
         for task in running:
             task.cancel()
-        await asyncio.wait(running, timeout=_ABANDON_SECONDS)
+        ended, _ = await asyncio.wait(running, timeout=_ABANDON_SECONDS)
+        for task in ended:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                log.debug("left behind by a consumer that was closed: %r", error)
         await self._client.close()
 
 
