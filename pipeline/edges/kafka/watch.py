@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.edges.kafka.task import Phase
@@ -27,6 +28,7 @@ class Watch:
         self._plane = plane
         self._answered = time.monotonic()
         self._stalled: dict[object, float] = {}
+        self._question = TopicPartition(next(iter(plane.app.streams.values())).topic, 0)
 
     async def run(self) -> None:
         """Until cancelled; raises KafkaStateError when the broker was away for ``broker_timeout``."""
@@ -55,11 +57,11 @@ class Watch:
         return reasons
 
     async def _probe(self) -> None:
-        """Ask the broker for its metadata: the fetches of an idle or restoring worker tell nothing."""
+        """Ask the group's coordinator something small: the fetches of a restoring or full worker tell nothing."""
         timeout = self._plane.app.broker_timeout
         try:
             async with asyncio.timeout(_PROBE_SECONDS):
-                await self._plane.consumer.topics()
+                await self._plane.consumer.committed(self._question)
             self._answered = time.monotonic()
         except (KafkaError, TimeoutError, OSError) as error:
             if time.monotonic() - self._answered > timeout:
