@@ -129,11 +129,12 @@ class EmbeddedKafka:
         return self._running().wait(timeout)
 
     def last_words(self) -> str:
-        """The last lines that Kafka wrote since it was last started, as one."""
+        """The last lines that Kafka wrote since it was last started, as one, without the frames of stack traces."""
         with self.log_path.open("rb") as log:
             log.seek(self._log_start)
-            lines = log.read().decode("utf-8", errors="replace").splitlines()
-        return " / ".join([line.strip() for line in lines if line.strip()][-_LOG_LINES_SHOWN:]) or "it wrote nothing"
+            lines = [line.strip() for line in log.read().decode("utf-8", errors="replace").splitlines()]
+        told = [line for line in lines if line and not line.startswith(("at ", "... "))]
+        return " / ".join(told[-_LOG_LINES_SHOWN:]) or "it wrote nothing"
 
     def stop(self, timeout: float = 15.0) -> None:
         """End cleanly, by force after ``timeout`` seconds, and remove the data if they are temporary."""
@@ -176,7 +177,8 @@ class EmbeddedKafka:
         # Kafka runs inside its folder: so the path of that, whatever characters it has, is in no setting.
         if not folder.is_formatted():
             tool = [*java, "-XX:TieredStopAtLevel=1", "kafka.tools.StorageTool", "format"]
-            tool += ["--cluster-id", new_cluster_id(), "--config", folder.properties.name]
+            # One word with "=", because an identity may begin with a dash.
+            tool += [f"--cluster-id={new_cluster_id()}", f"--config={folder.properties.name}"]
             self._child = Child(tool, folder.log, scratch, folder=folder.root)
             self._await_formatted(deadline)
         self._child = Child([*java, "kafka.Kafka", folder.properties.name], folder.log, scratch, folder=folder.root)
