@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pipeline.core.config.model import App, Stream, Table
 
-__all__ = ["App", "Stream", "Table"]
+__all__ = ["App", "Stream", "Table", "run"]
+
+
+def run(app: "App") -> None:
+    """Run a pipeline in this process until INT or TERM, then drain, commit and return. Raises a StreamfoldError."""
+    from pipeline.edges.host import serve  # noqa: PLC0415  the host is only for those who run
+
+    serve(app)
 
 
 def __getattr__(name: str) -> Any:

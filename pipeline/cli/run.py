@@ -15,9 +15,7 @@ from pipeline.cli.options import Config, config_file
 @click.command("run")
 @config_file
 @click.option("--workers", metavar="N", type=click.IntRange(min=1), help="Run N processes; worker i has HTTP port + i.")
-@click.option(
-    "--embedded", is_flag=True, help="Bring a Kafka along, at the address in `brokers`; data in .streamfold."
-)
+@click.option("--embedded", is_flag=True, help="Bring a Kafka along, at the address in `brokers`; data in .streamfold.")
 @click.option("--member", type=click.IntRange(min=0), hidden=True)
 @click.pass_obj
 def command(settings: Settings, config: Config, workers: int | None, embedded: bool, member: int | None) -> int:

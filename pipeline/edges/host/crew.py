@@ -85,7 +85,7 @@ class Crew:
         return subprocess.Popen(self._command(number), stdin=subprocess.PIPE, start_new_session=True)
 
     def _end(self) -> list[int]:
-        """Have them drain and commit. Returns their exit codes, 1 for one that had to be killed."""
+        """Have them drain and commit. Returns their exit codes, 1 for one that was killed."""
         self._tell(signal.SIGTERM)
         deadline = time.monotonic() + STOP_SECONDS + 1
         codes = []
@@ -94,8 +94,9 @@ class Crew:
                 codes.append(member.process.wait(max(0.0, deadline - time.monotonic())))
             except subprocess.TimeoutExpired:
                 member.process.kill()
-                codes.append(1)
-        return [abs(code) for code in codes]
+                codes.append(member.process.wait())
+        # TERM kills a worker that has not begun: it had nothing to drain.
+        return [0 if code == -signal.SIGTERM else 1 if code < 0 else code for code in codes]
 
     def _tell(self, number: int) -> None:
         for member in self._members:

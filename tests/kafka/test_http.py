@@ -1,0 +1,175 @@
+"""What a running worker answers over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.kafka.process import Site, free_ports, until
+
+PAIRS = [([1, 0], [3, 4]), ([0, 2], [5, 6]), ([1, 1], [7, 8])]
+
+
+@pytest.fixture(scope="module")
+def site(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    port = free_ports()
+    site = Site(kafka, tmp_path_factory.mktemp("http"), f"http-{port}", port)
+    site.make_sources()
+    site.send("scores", [(key, {"score": score}) for key in (b"a", b"b/c", b"\xff\x00") for score in (1, 2, 6)])
+    site.send("machine", [(b"m", {"k": k, "v": v}) for k, v in PAIRS])
+    with site.running() as worker:
+        until(lambda: site.committed() == 12, 30, "all committed", worker)
+        yield site
+
+
+def test_live_and_ready(site: Site) -> None:
+    assert site.ask("/livez") == (200, {"live": True})
+    assert site.ask("/readyz") == (200, {"ready": True, "reasons": []})
+
+
+def test_metrics_are_those_of_the_registry(site: Site) -> None:
+    status, text = site.ask("/metrics")
+    assert status == 200
+    assert 'streamfold_outputs_total{table="player"} 9.0' in text
+    until(lambda: "streamfold_ready 1.0" in site.ask("/metrics")[1], 5, "the gauge, which is set once a second")
+
+
+def test_a_key_shows_its_record_its_state_and_what_is_committed(site: Site) -> None:
+    status, entry = site.ask("/tables/player/a")
+    assert status == 200
+    assert (entry["key"], entry["games"], entry["average"]) == ("a", 3, 3.0)
+    assert entry["state"]["average"] == {"count": 3, "mean": 3.0}
+    assert entry["committed"] > entry["offset"]
+
+
+def test_the_worked_example_of_linear_attention(site: Site) -> None:
+    _, entry = site.ask("/tables/machine/m")
+    assert entry["state"] == {"memory": {"mu": [[10, 12], [17, 20]], "nu": [2, 3]}}
+    body = b'{"operator": "memory", "query": [1, 1]}'
+    assert site.ask("/tables/machine/m/read", body) == (200, {"value": [5.4, 6.4]})
+
+
+def test_a_read_without_a_query_gives_the_newest_result(site: Site) -> None:
+    assert site.ask("/tables/player/a/read", b'{"operator": "average"}') == (200, {"value": 3.0})
+
+
+def test_an_undefined_read_out_is_null(site: Site) -> None:
+    body = b'{"operator": "memory", "query": [0, 0]}'
+    assert site.ask("/tables/machine/m/read", body) == (200, {"value": None})
+
+
+@pytest.mark.parametrize("segment", ["b%2Fc", "b%2fc", "%62%2Fc"])
+def test_a_key_may_hold_a_slash(site: Site, segment: str) -> None:
+    assert site.ask(f"/tables/player/{segment}")[1]["key"] == "b/c"
+
+
+@pytest.mark.parametrize("segment", ["%FF%00", "base64:%2FwA="])
+def test_a_key_may_be_bytes_that_are_not_text(site: Site, segment: str) -> None:
+    status, entry = site.ask(f"/tables/player/{segment}")
+    assert (status, entry["key"]) == (200, "base64:/wA=")
+
+
+def test_tables_list_what_is_held(site: Site) -> None:
+    status, answer = site.ask("/tables")
+    assert status == 200
+    assert set(answer["tables"]) == {"player", "machine"}
+    assert [part["partition"] for part in answer["tables"]["player"]["partitions"]] == [0, 1, 2, 3]
+    assert sum(part["keys"] for part in answer["tables"]["player"]["partitions"]) == 3
+
+
+def test_keys_of_a_table_by_pages_and_by_prefix(site: Site) -> None:
+    def keys(query: str) -> list[str]:
+        return list(site.ask(f"/tables/player{query}")[1]["keys"])
+
+    everything = keys("")
+    assert sorted(everything) == ["a", "b/c", "base64:/wA="]
+    assert [*keys("?limit=1"), *keys("?offset=1&limit=1"), *keys("?offset=2")] == everything
+    assert keys("?prefix=b") == ["b/c"]
+    assert keys("?limit=0") == []
+
+
+def test_the_page_for_people_asks_nothing_of_other_hosts(site: Site) -> None:
+    status, page = site.ask("/")
+    assert status == 200
+    assert f"<h1>{site.name}</h1>" in page
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/nowhere", None, 404),
+        ("/table/player", None, 404),
+        ("/tables/nobody", None, 404),
+        ("/tables/nobody/a", None, 404),
+        ("/tables/player/unknown", None, 404),
+        ("/tables/player/base64:%2A", None, 404),
+        ("/tables/player/a/read", None, 405),
+        ("/livez", b"{}", 405),
+        ("/tables/player?limit=-1", None, 400),
+        ("/tables/player?offset=x", None, 400),
+        ("/tables/player/a/read", b'{"operator": ', 400),
+        ("/tables/player/a/read", b"\xff", 400),
+        ("/tables/player/a/read", b"[]", 422),
+        ("/tables/player/a/read", b'{"query": [1]}', 422),
+        ("/tables/player/a/read", b'{"operator": "average", "qeury": [1]}', 422),
+        ("/tables/player/a/read", b'{"operator": "average", "query": [1]}', 422),
+        ("/tables/player/a/read", b'{"operator": "nothing"}', 404),
+        ("/tables/player/unknown/read", b'{"operator": "average"}', 404),
+        ("/tables/machine/m/read", b'{"operator": "memory", "query": [1]}', 422),
+        ("/tables/machine/m/read", b'{"operator": "memory", "query": ["x", 1]}', 422),
+        ("/tables/machine/m/read", b" " * 1_100_000, 413),
+    ],
+)
+def test_a_wrong_request_says_what_is_wrong(site: Site, path: str, body: bytes | None, status: int) -> None:
+    found, answer = site.ask(path, body)
+    assert found == status
+    assert answer["error"]
+    assert answer["mend"]
+
+
+def test_head_and_the_methods_that_are_allowed(site: Site) -> None:
+    assert site.ask("/livez", method="HEAD")[0] == 200
+    assert site.ask("/tables/player/a", method="DELETE")[0] == 405
+
+
+def test_query_prints_a_key(site: Site) -> None:
+    done = site.streamfold("query", str(site.file), "player", "b/c", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["average"] == 3.0
+    assert "average    3.0" in site.streamfold("query", str(site.file), "player", "b/c").stdout
+
+
+def test_query_reads_a_memory(site: Site) -> None:
+    options = ("--operator", "memory", "--read", "[1, 1]", "--json")
+    done = site.streamfold("query", str(site.file), "machine", "m", *options)
+    assert json.loads(done.stdout) == {"value": [5.4, 6.4]}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("player", "unknown"), 1, "no such key"),
+        (("nobody", "a"), 2, "expected one of player, machine"),
+        (("player", "a", "--operator", "nothing"), 2, "expected one of games, average"),
+        (("player", "a", "--read", "[1]"), 2, "--operator"),
+        (("machine", "m", "--operator", "memory", "--read", "1, 1"), 2, "a list of numbers"),
+        (("machine", "m", "--operator", "memory", "--read", "[1]"), 2, "takes 2"),
+    ],
+)
+def test_query_says_what_is_wrong(site: Site, arguments: tuple[str, ...], code: int, said: str) -> None:
+    done = site.streamfold("query", str(site.file), *arguments)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_query_without_a_worker_says_so(kafka: str, tmp_path: Path) -> None:
+    site = Site(kafka, tmp_path, "nobody-home", free_ports())
+    done = site.streamfold("query", str(site.file), "player", "a")
+    assert done.returncode == 1
+    assert "no worker answers" in done.stderr
