@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.core.config.model import App
+from pipeline.core.config.model import App, Stream
 from pipeline.edges.kafka.admin import Admin, TopicInfo, TopicSpec
 from pipeline.errors import KafkaStateError
 
@@ -26,9 +26,13 @@ def prepare(admin: Admin, app: App) -> dict[str, TopicInfo]:
     return sources | admin.create(own_topics(app, sources))
 
 
-def make_sources(admin: Admin, app: App) -> dict[str, TopicInfo]:
-    """Make the source topics that are missing, with the partitions that their streams say. Blocks."""
-    streams = [stream for stream in app.streams.values() if app.tables_of(stream)]
+def make_sources(admin: Admin, app: App, streams: Sequence[Stream] | None = None) -> dict[str, TopicInfo]:
+    """Make the source topics that are missing, with the partitions that their streams say. Blocks.
+
+    ``streams`` are those that tables read, unless others are named.
+    """
+    if streams is None:
+        streams = [stream for stream in app.streams.values() if app.tables_of(stream)]
     there = admin.describe(stream.topic for stream in streams)
     return there | admin.create(
         TopicSpec.source(stream.topic, stream.partitions, app.replication)
