@@ -84,8 +84,7 @@ class Streamfold(click.Group):
         """Run, and exit: 0 done, 1 failed, 2 wrong input, 3 the broker's side, 130 interrupted."""
         settings = Settings()
         settings.apply()
-        extra |= {"obj": settings, "standalone_mode": False}
-        extra.setdefault("prog_name", "streamfold")
+        extra |= {"prog_name": "streamfold", "obj": settings, "standalone_mode": False}
         try:
             result = super().main(*args, **extra)
         except click.Abort:

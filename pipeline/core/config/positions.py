@@ -62,13 +62,14 @@ class _Scanner:
             if path in self._newest:
                 path = (*path, self._newest[path])
         if is_element:
-            path = self._element(path)
+            path = self._element(path, start)
         self._take("]]" if is_element else "]")
         self.lines[path] = self._line(start)
         return path
 
-    def _element(self, path: Path) -> Path:
+    def _element(self, path: Path, start: int) -> Path:
         parent = path[:-1] if isinstance(path[-1], int) else path
+        self._mark(parent, start)
         self._newest[parent] = self._newest.get(parent, -1) + 1
         return (*parent, self._newest[parent])
 

@@ -1,0 +1,57 @@
+"""What is logged: as text or JSON, with tracebacks for those who ask."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from pipeline.cli.logs import Settings
+
+
+@pytest.fixture(autouse=True)
+def restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name in ("pipeline", "operators"):
+        logging.getLogger(name).setLevel(logging.NOTSET)
+
+
+def log_some() -> None:
+    logging.getLogger("pipeline.test").info("folded %d", 3)
+    logging.getLogger("aiokafka").info("chatter")
+    try:
+        raise ValueError("two\nlines")
+    except ValueError:
+        logging.getLogger("pipeline.test").exception("failed")
+
+
+def test_text(capsys: pytest.CaptureFixture[str]) -> None:
+    Settings().apply()
+    log_some()
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.endswith("Z info    pipeline.test: folded 3")
+    assert second.endswith("Z error   pipeline.test: failed")
+    assert third == "  ValueError: two lines"
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    Settings(form="json", level="error").apply()
+    log_some()
+    (line,) = capsys.readouterr().err.splitlines()
+    made = json.loads(line)
+    assert (made["level"], made["logger"], made["message"]) == ("error", "pipeline.test", "failed")
+    assert made["error"] == "ValueError: two lines"
+
+
+def test_debug_shows_tracebacks_and_libraries(capsys: pytest.CaptureFixture[str]) -> None:
+    Settings(debug=True).apply()
+    log_some()
+    text = capsys.readouterr().err
+    assert "aiokafka: chatter" in text
+    assert "Traceback" in text
