@@ -16,7 +16,8 @@ from pipeline.core.changelog import FORMAT, Changelog, Meta
 from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.dead_letter import dead_letter
 from pipeline.core.decode import Decoder
-from pipeline.core.encode import Encoder, key_texts, undefined
+from pipeline.core.encode import Encoder, key_text, key_texts, undefined
+from pipeline.core.partitioning import Sightings
 from pipeline.core.readout import Result
 from pipeline.core.state import Folded, TableState
 from pipeline.errors import KafkaStateError, RunError
@@ -83,6 +84,7 @@ class TablePartition:
         self.partition = partition
         self.state = TableState(table)
         self.changelog = Changelog(self.state)
+        self.sightings = Sightings(self.state.index)
         self.changelog_topic = app.changelog(table)
         self.output_topic = app.output(table)
         self.fingerprint = app.fingerprint(table)
@@ -196,8 +198,10 @@ class Partition:
         self.position = self._cut_position = position
         self._letters = self._no_letters(identity)
 
-    def fold(self, batch: WireBatch) -> None:
-        """Fold a batch into every table.
+    def fold(self, batch: WireBatch, siblings: Sequence[Partition] = ()) -> None:
+        """Fold a batch into every table; ``siblings`` are the topic's other partitions in this worker.
+
+        After an error other than GapError the state may be half folded: nothing may be committed from it.
 
         Raises:
             GapError: it does not start at ``position``.
@@ -213,6 +217,8 @@ class Partition:
             refused, nbytes = table.fold(events, self._counts)
             rejects += refused
             self.waiting_bytes += nbytes
+        if siblings and self.stream.key is not None:
+            self._check_siblings(siblings)
         if rejects:
             self._reject(batch, rejects)
         self.position = batch.next
@@ -286,3 +292,14 @@ class Partition:
                 f"have producers send {self.stream.key!r} as the record key, or say `partitioned_by_key = true` on "
                 f"stream {self.stream.name} if equal values are always in one partition",
             )
+
+    def _check_siblings(self, siblings: Sequence[Partition]) -> None:
+        for name, table in self.tables.items():
+            key = table.sightings.shared_with(sibling.tables[name].state.index for sibling in siblings)
+            if key is not None:
+                raise KafkaStateError(
+                    f"topic {self.stream.topic} is not partitioned by the field {self.stream.key!r}: the key "
+                    f"{key_text(key)!r} is in partition {self.partition} and in another one",
+                    f"have producers send {self.stream.key!r} as the record key, all with the same partitioner; then "
+                    "`streamfold reset FILE` on a topic that is partitioned so",
+                )

@@ -20,6 +20,7 @@ from pipeline.core.partition import Partition
 from pipeline.edges.host import serve
 from pipeline.edges.kafka.commit import Committer
 from pipeline.edges.kafka.task import Task
+from pipeline.errors import StreamfoldError
 
 BEFORE, AFTER = False, True
 
@@ -79,4 +80,8 @@ def kill_at(point: str, call: int) -> None:
 if __name__ == "__main__":
     if point := os.environ.get("KILL_AT"):
         kill_at(point, int(os.environ.get("KILL_ON", "5")))
-    sys.exit(serve(load(Path(sys.argv[1]))))
+    try:
+        serve(load(Path(sys.argv[1])))
+    except StreamfoldError as error:
+        sys.stderr.write(f"error: {error.cause}\nhint: {error.mend}\n")
+        sys.exit(error.exit_code)

@@ -21,6 +21,7 @@ from aiokafka.errors import (
 )
 
 from pipeline.core.config.model import App
+from pipeline.core.partition import Partition
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
@@ -61,6 +62,7 @@ class Plane:
         self._crashed: asyncio.Future[None] | None = None
         self._stopping = asyncio.Event()
         self._runs: asyncio.Task[None] | None = None
+        self._watches: asyncio.Task[None] | None = None
         self._failing_since: dict[TopicPartition, float] = {}
 
     async def start(self) -> None:
@@ -80,13 +82,14 @@ class Plane:
             admin=admin,
             topics=topics,
             metrics=self.metrics,
+            siblings=self.siblings,
             crash=self.crash,
         )
         self.watch = Watch(self)
         await self._consumer.start()
         self._consumer.subscribe([stream.topic for stream in self.app.streams.values()], listener=_Listener(self))
         self._runs = self.world.spawn(self._drain(), "drain")
-        self.world.spawn(self.watch.run(), "watch")
+        self._watches = self.world.spawn(self.watch.run(), "watch")
 
     async def run(self) -> None:
         """Until :meth:`stop`; raises what crashed the worker."""
@@ -99,6 +102,8 @@ class Plane:
             return
         self._stopping.set()
         deadline = time.monotonic() + STOP_SECONDS
+        if self._watches is not None:
+            self._watches.cancel()
         if self._runs is not None:
             await asyncio.wait([self._runs], timeout=2)
         await asyncio.gather(*(task.park() for task in self.tasks.values()))
@@ -121,6 +126,14 @@ class Plane:
         """The member of the group; there is one from :meth:`start` on."""
         assert self._consumer is not None, "the plane is not started"
         return self._consumer
+
+    def siblings(self, tp: TopicPartition) -> list[Partition]:
+        """The states of the other partitions of a source topic that are in this worker."""
+        return [
+            task.partition
+            for other, task in self.tasks.items()
+            if other.topic == tp.topic and other != tp and task.partition is not None
+        ]
 
     # The group's callbacks
 

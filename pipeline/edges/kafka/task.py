@@ -73,7 +73,7 @@ class Task:
         self._in_flight: Cut | None = None
         self._last_commit = 0.0
         self._trouble_since: float | None = None
-        self._gap: GapError | None = None
+        self._broken: Exception | None = None
         self._closing = False
         self._life: asyncio.Task[None] | None = None
 
@@ -113,7 +113,7 @@ class Task:
     @property
     def ready(self) -> bool:
         """Whether it takes events now."""
-        return self.phase is Phase.RUNNING and self.assignment is not None and self._gap is None
+        return self.phase is Phase.RUNNING and self.assignment is not None and self._broken is None
 
     @property
     def full(self) -> bool:
@@ -129,15 +129,19 @@ class Task:
         return f"{self.tp.topic}-{self.tp.partition}"
 
     async def fold(self, batch: WireBatch, assignment: object) -> None:
-        """Fold a batch that was drained under this assignment; it is dropped if that is not the current one."""
+        """Fold a batch that was drained under this assignment; it is dropped if that is not the current one.
+
+        A batch that can't be folded may have changed the state already: nothing is committed from that state any more,
+        and the task deals with it.
+        """
         async with self._folding:
             if not self.ready or assignment is not self.assignment or self.partition is None:
                 return
             partition = self.partition
             try:
-                await self._world.in_thread(partition.fold, batch)
-            except GapError as gap:
-                self._gap = gap
+                await self._world.in_thread(partition.fold, batch, self._world.siblings(self.tp))
+            except Exception as error:
+                self._broken = error
                 self._work.set()
                 return
         if partition.changed:
@@ -151,37 +155,55 @@ class Task:
     # Its life
 
     async def _live(self) -> None:
-        while not self._closing:
-            try:
-                await self._assigned.wait()
-                if self.partition is None:
-                    await self._own()
-                elif self.phase is Phase.PARKED:
-                    await self._reclaim()
-                if self._assigned.is_set():
-                    self._run()
-                    await self._commit_until_revoked()
-                    self._enter(Phase.PARKED)
-            except (Superseded, GapError, Failed, InDoubt, Unreachable) as trouble:
-                self.partition = None
-                self._enter(Phase.WAITING)
-                await self._stumble(trouble)
+        try:
+            while not self._closing:
+                try:
+                    await self._assignment_given()
+                    if self.partition is None:
+                        await self._own()
+                    elif self.phase is Phase.PARKED:
+                        await self._reclaim()
+                    if self.partition is not None and self._assigned.is_set():
+                        self._run()
+                        await self._commit_until_revoked()
+                        self._enter(Phase.PARKED)
+                except (Superseded, GapError, Failed, InDoubt, Unreachable) as trouble:
+                    self.partition = None
+                    self._enter(Phase.WAITING)
+                    await self._stumble(trouble)
+        finally:
+            self._idle.set()
+
+    async def _assignment_given(self) -> None:
+        """Wait for the partition; the time without it is not time without progress."""
+        if not self._assigned.is_set():
+            await self._assigned.wait()
+            self._trouble_since = None
 
     async def _own(self) -> None:
-        """Fence the previous owner, and only then read what it left."""
+        """Fence the previous owner, and only then read what it left. Leaves no state if the assignment changed."""
         self._enter(Phase.FENCING)
         assignment = self.assignment
+        if assignment is None:
+            return
         await self._committer.fence()
         if self.assignment is not assignment:
             return
         self._enter(Phase.RESTORING)
         async with self._world.restores:
             self.restore = Restore(self._world, self._stream, self.tp, self._committer.transactional_id)
-            partition, self.committed = await self.restore.run()
-        self.restore = None
+            try:
+                partition, self.committed = await self.restore.run()
+            except KafkaStateError as refusal:
+                if self.assignment is assignment or isinstance(refusal, Failed):
+                    raise
+                # Another owner may be writing what was read here: it is not ours to judge any more.
+                raise Superseded(f"revoked while it was restored: {refusal}") from refusal
+            finally:
+                self.restore = None
         if self.committed is None:
             await self._commit_start(partition)
-        self.partition, self._gap, self._in_flight = partition, None, None
+        self.partition, self._broken, self._in_flight = partition, None, None
         self._trouble_since = None
 
     async def _commit_start(self, partition: Partition) -> None:
@@ -208,8 +230,8 @@ class Task:
             await self._wait_for_work()
             leaving = self._leaving.is_set()
             assert self.partition is not None
-            if self._gap is not None:
-                raise self._gap
+            if self._broken is not None:
+                raise self._broken
             if self.partition.moved:
                 await self._commit()
             if leaving:
@@ -267,11 +289,13 @@ class Task:
         Returns whether the cut went through; if not, it is to be sent again.
 
         Raises:
-            Superseded: neither this cut nor the one before it is the last commit.
+            Superseded: neither this cut nor the one before it is the last commit, or the partition is another's.
         """
         await self._stumble(trouble)
         while True:
             try:
+                if isinstance(trouble, Fenced) and self.assignment is None:
+                    raise Superseded(f"fenced after the partition was revoked: {trouble}")
                 await self._committer.fence()
                 committed = await self._world.committed(self.tp)
                 if committed == self.committed != cut.next_offset:
@@ -279,7 +303,8 @@ class Task:
                     committed = await self._world.committed(self.tp)
                 break
             except (Failed, InDoubt) as again:
-                await self._stumble(again)
+                trouble = again
+                await self._stumble(trouble)
         if committed == cut.next_offset:
             return True
         if committed == self.committed:
@@ -299,8 +324,6 @@ class Task:
                 f"{self.name}: no progress for {self._world.app.broker_timeout:.0f} s: {trouble}",
                 "see that the broker is up and reachable; raise broker_timeout if it may be away longer",
             ) from trouble
-        if isinstance(trouble, Fenced) and self.assignment is None:
-            raise Superseded(f"fenced after the partition was revoked: {trouble}") from trouble
         log.warning("%s: %s; trying again", self.name, trouble)
         beat = self._world.app.session_timeout / 5
         pause = beat if isinstance(trouble, Fenced) else 0.1

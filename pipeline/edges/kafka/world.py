@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from pipeline.core.config.model import App, Stream
+from pipeline.core.partition import Partition
 from pipeline.edges.kafka.admin import Admin, TopicInfo
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
@@ -36,6 +37,7 @@ class World:
         admin: Admin,
         topics: Mapping[str, TopicInfo],
         metrics: Metrics,
+        siblings: Callable[[TopicPartition], Sequence[Partition]],
         crash: Callable[[BaseException], None],
     ) -> None:
         self.app = app
@@ -44,6 +46,7 @@ class World:
         self.admin = admin
         self.topics = dict(topics)
         self.metrics = metrics
+        self.siblings = siblings
         self.deadlines = Deadlines()
         self.limits = {name: info.max_message_bytes for name, info in topics.items()}
         self.restores = asyncio.Semaphore(RESTORES_AT_ONCE)

@@ -1,0 +1,25 @@
+"""Evidence that a topic is not partitioned by the field that is its key: one key in two partitions.
+
+Each partition would keep a state of its own for such a key, both of them wrong. That can be seen only where one worker
+holds both partitions; there it costs a look-up for each new key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pipeline.core.keys import KeyIndex
+
+
+class Sightings:
+    """The keys of one partition, compared with those of its siblings as they turn up."""
+
+    def __init__(self, index: KeyIndex) -> None:
+        self._index = index
+        self._compared = 0
+
+    def shared_with(self, siblings: Iterable[KeyIndex]) -> bytes | None:
+        """A key, new since the last call, that one of the siblings has too; after a restore all keys are new."""
+        new = self._index.keys[self._compared :]
+        self._compared += len(new)
+        return next((key for sibling in siblings for key in new if sibling.get(key) is not None), None)
