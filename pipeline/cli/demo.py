@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import click
 
@@ -12,7 +13,8 @@ import click
 @click.option("--broker", metavar="HOST:PORT", help="Use this Kafka instead of the embedded one.")
 @click.option("--rate", type=click.FloatRange(min=1), default=1_000, show_default=True, help="Game scores a second.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the game scores.")
-def command(*, seconds: float | None, broker: str | None, rate: float, seed: int) -> None:
+@click.option("--picture", type=click.Path(path_type=Path, dir_okay=False), help="Save the last view, as SVG.")
+def command(*, seconds: float | None, broker: str | None, rate: float, seed: int, picture: Path | None) -> None:
     """Run real sensor readings and live game scores through every operator, and watch.
 
     Without --seconds it goes on until Ctrl-C. With it, everything that was published is read back by a second client
@@ -31,6 +33,8 @@ def command(*, seconds: float | None, broker: str | None, rate: float, seed: int
     try:
         with show_on(console) as show:
             checks = Demo(seconds, broker, rate, seed, say=show.say, show=show.board).run()
+            if picture is not None:
+                show.picture(picture)
     except Interrupted:
         console.print("ended; nothing is left running", style="dim")
         return

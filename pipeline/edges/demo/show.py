@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import io
+import re
 import time
 from abc import ABC, abstractmethod
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.live import Live
+from rich.terminal_theme import MONOKAI
 
 from pipeline.edges.demo import view
 from pipeline.edges.demo.board import Board
 
 _LINE_SECONDS = 1.0
+_PICTURE_WIDTH = 132
+_WEB_FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 
 
 class Show(ABC):
@@ -21,14 +27,27 @@ class Show(ABC):
 
     def __init__(self, console: Console) -> None:
         self.console = console
+        self._newest: Board | None = None
 
     def say(self, text: str) -> None:
         """One line about what happens now."""
         self.console.print(text, style="dim", highlight=False, soft_wrap=True)
 
-    @abstractmethod
     def board(self, board: Board) -> None:
         """Show how things stand."""
+        self._newest = board
+        self._show(board)
+
+    def picture(self, path: Path) -> None:
+        """Save the newest view as SVG, if there is one."""
+        if self._newest is not None:
+            paper = Console(width=_PICTURE_WIDTH, record=True, file=io.StringIO(), force_terminal=True)
+            paper.print(view.live(self._newest))
+            drawing = paper.export_svg(title="streamfold demo", theme=MONOKAI)
+            path.write_text(_WEB_FONT.sub("", drawing), "utf-8")
+
+    @abstractmethod
+    def _show(self, board: Board) -> None: ...
 
     def __enter__(self) -> Self:
         return self
@@ -46,8 +65,7 @@ class Lines(Show):
         super().__init__(console)
         self._last = 0.0
 
-    def board(self, board: Board) -> None:
-        """A line, if the last one is a second old."""
+    def _show(self, board: Board) -> None:
         if time.monotonic() - self._last >= _LINE_SECONDS:
             self._last = time.monotonic()
             self.console.print(view.line(board), highlight=False, soft_wrap=True)
@@ -60,8 +78,7 @@ class Screen(Show):
         super().__init__(console)
         self._live = Live(console=console, auto_refresh=False, vertical_overflow="crop")
 
-    def board(self, board: Board) -> None:
-        """Redraw."""
+    def _show(self, board: Board) -> None:
         self._live.start()
         self._live.update(view.live(board), refresh=True)
 
