@@ -178,16 +178,24 @@ def test_embedded_brings_its_own_kafka_and_keeps_its_data(tmp_path: Path) -> Non
         assert end(worker)[0] == 0
 
 
-def test_a_stop_that_the_broker_holds_up_is_cut(tmp_path: Path) -> None:
+def test_a_stop_that_the_broker_holds_up_ends_in_time_and_says_what_is_not_committed(tmp_path: Path) -> None:
     with EmbeddedKafka() as kafka:
         site = Site(kafka.address, tmp_path, "held", free_ports())
+        site.file.write_text(site.file.read_text().replace("[app]", '[app]\ncommit_interval = "20s"'))
         site.make_sources()
         with site.running() as worker:
+            site.send("scores", EVENTS[:1])
+            until(lambda: site.committed() == 1, 30, "the first commit", worker)
             site.send("scores", EVENTS)
+            until(lambda: folded(site) == len(EVENTS) + 1, 30, "all folded, within the interval", worker)
             psutil.Process(kafka.pid).suspend()
             worker.terminate()
-            assert worker.wait(STOP_SECONDS + 5) in (0, 1)
+            said, _ = worker.communicate(timeout=STOP_SECONDS + 5)
         kafka.kill()
+    assert worker.returncode == 1, said
+    assert "held.scores-" in said
+    assert "nothing is lost" in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("brokers", ["192.0.2.1:9092", "localhost:9092,localhost:9093"])
@@ -208,6 +216,12 @@ def shares(site: Site) -> list[int]:
     """How many partitions of the table each of two workers holds."""
     tables = [ask(port, "/tables/player")[1] for port in (site.port, site.port + 1)]
     return [len(table["partitions"]) for table in tables]
+
+
+def folded(site: Site) -> int:
+    """How many source events are folded, committed or not."""
+    parts = site.ask("/tables/player")[1]["partitions"]
+    return sum(part["position"] or 0 for part in parts)
 
 
 def alive(processes: list[psutil.Process]) -> list[psutil.Process]:

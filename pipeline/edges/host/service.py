@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from mode import Service
 from mode.utils.logging import get_logger
 
+from pipeline.errors import RunError
+
 if TYPE_CHECKING:
     from pipeline.edges.host.app import FaustApp
 
@@ -50,4 +52,14 @@ class PlaneService(Service):
         if not self._starting.done():
             self._starting.cancel()
             await asyncio.wait([self._starting])
+        tasks = list(self._host.plane.tasks.values())
         await self._host.plane.stop()
+        behind = [task.name for task in tasks if task.partition and task.partition.position != task.committed]
+        if behind and not self.crashed:
+            # mode logs and drops what is raised here; a crash reaches the exit code.
+            await self.crash(
+                RunError(
+                    f"stopped before all that was folded could be committed: {', '.join(sorted(behind))}",
+                    "see that the broker answers; nothing is lost, the next worker folds it again",
+                )
+            )
