@@ -2,7 +2,7 @@
 
 import sys
 
-from pipeline.cli.bench import command
+from pipeline.cli import main
 
 if __name__ == "__main__":
-    command(["--page", "docs/benchmarks.md", "--chart", "docs/images/benchmarks.svg", *sys.argv[1:]])
+    main(["bench", "--page", "docs/benchmarks.md", "--chart", "docs/images/benchmarks.svg", *sys.argv[1:]])

@@ -14,6 +14,7 @@ from pipeline.core.batch import WireBatch
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
+from pipeline.edges.kafka.errors import Unreachable
 from pipeline.edges.process import Worker
 from pipeline.errors import RunError
 
@@ -68,9 +69,9 @@ def pipeline(worker: Worker, group: str, admin: Admin, ends: Mapping[TopicPartit
 
     The clock runs from the group's first commit, which says where it starts, until all of the topic is committed.
     """
-    _await(worker, lambda: bool(admin.committed(group)))
+    _await(worker, lambda: bool(_committed(admin, group)))
     wall, cpu = time.perf_counter(), cpu_seconds(worker.pid)
-    _await(worker, lambda: all(admin.committed(group).get(tp, 0) >= end for tp, end in ends.items()))
+    _await(worker, lambda: all(_committed(admin, group).get(tp, 0) >= end for tp, end in ends.items()))
     wall, spent = time.perf_counter() - wall, cpu_seconds(worker.pid)
     worker.stop()
     return Pass(sum(ends.values()), wall, None if cpu is None or spent is None else spent - cpu)
@@ -83,6 +84,13 @@ def cpu_seconds(pid: int) -> float | None:
     except OSError:
         return None
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _committed(admin: Admin, group: str) -> Mapping[TopicPartition, int]:
+    try:
+        return admin.committed(group)
+    except Unreachable:  # a new broker has no coordinator until the first member of a group asks for one
+        return {}
 
 
 def _await(worker: Worker, reached: Callable[[], bool]) -> None:
