@@ -1,0 +1,88 @@
+"""Updates of a table as lines: JSON for programs, columns for people."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from pipeline.core.encode import HEAD, key_text
+
+if TYPE_CHECKING:
+    from pipeline.edges.kafka.subscribe import Update
+
+_KEY_WIDTH = 12
+_TIME_WIDTH = 23
+_NUMBER_WIDTH = 12
+_CELL_WIDTH = 40
+
+
+def json_line(update: Update) -> str:
+    """The output record as it was published; ``{"key": ..., "deleted": true}`` for a key that was deleted."""
+    if update.value is not None:
+        return update.value.decode()
+    deleted = {"key": key_text(update.key), "partition": update.partition, "deleted": True}
+    return json.dumps(deleted, ensure_ascii=False)
+
+
+class Columns:
+    """Aligned lines with the fields' names above them, again for each screen; a column grows with what is in it."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._widths: list[int] = []
+        self._until_header = 0
+
+    def lines(self, update: Update) -> str:
+        """The update's line, below the header where one is due."""
+        if update.value is None:
+            return f"{key_text(update.key)} deleted"
+        record: dict[str, Any] = msgspec.json.decode(update.value)
+        names = ["key", "time", *(name for name in record if name not in HEAD)]
+        if names != self._names:
+            self._names, self._until_header = names, 0
+            self._widths = [_KEY_WIDTH, _TIME_WIDTH, *(max(len(name), _NUMBER_WIDTH) for name in names[2:])]
+        cells = [record["key"], _time(record["time"]), *(_cell(record[name]) for name in names[2:])]
+        self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, cells, strict=True)]
+        lines = [self._aligned(cells)]
+        if self._until_header == 0:
+            lines.insert(0, click.style(self._aligned(names), bold=True))
+            self._until_header = max(shutil.get_terminal_size().lines - 2, 1)
+        self._until_header -= 1
+        return "\n".join(lines)
+
+    def _aligned(self, cells: list[str]) -> str:
+        """Names and times to the left, numbers to the right."""
+        padded = [cell.ljust(width) for cell, width in zip(cells[:2], self._widths[:2], strict=True)]
+        padded += [cell.rjust(width) for cell, width in zip(cells[2:], self._widths[2:], strict=True)]
+        return "  ".join(padded).rstrip()
+
+
+def _time(seconds: float) -> str:
+    """UTC, to the millisecond; a time that no calendar has stays a number."""
+    try:
+        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S.%f}"[:_TIME_WIDTH]
+    except (ValueError, OverflowError, OSError):
+        return str(seconds)
+
+
+def _cell(value: Any) -> str:
+    """Numbers to six digits, what is nested as JSON, cut where it is long; a dash for what is undefined."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = json.dumps(_rounded(value), ensure_ascii=False)
+    return text if len(text) <= _CELL_WIDTH else f"{text[: _CELL_WIDTH - 3]}..."
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_rounded(part) for part in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
