@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -15,6 +14,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
@@ -50,13 +50,11 @@ def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 
 def runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
     # A process that has ended counts as one until its parent, by then the system's first process, takes note.
-    found = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    return bool(found.stdout.strip()) and not found.stdout.startswith("Z")
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def write(address: str, topic: str, value: bytes) -> None:
@@ -147,12 +145,18 @@ def test_a_setting_that_kafka_refuses_is_told_with_its_last_words(tmp_path: Path
 
 
 def test_a_start_that_takes_too_long_ends_with_nothing_left_running(tmp_path: Path) -> None:
-    broker = EmbeddedKafka(data=tmp_path)
+    with EmbeddedKafka(data=tmp_path) as broker:
+        assert len(inside(tmp_path)) == 2
     with pytest.raises(KafkaStateError, match="in time"):
         broker.start(timeout=0.3)
     with pytest.raises(RunError, match="not running"):
         broker.wait()
-    assert subprocess.run(["pgrep", "-f", str(tmp_path)], capture_output=True, check=False).stdout == b""
+    assert eventually(lambda: not inside(tmp_path))
+
+
+def inside(folder: Path) -> list[int]:
+    """The processes that work in this folder, as a broker and its watchdog do in that of the data."""
+    return [process.pid for process in psutil.process_iter(["cwd"]) if process.info["cwd"] == str(folder)]
 
 
 @pytest.mark.parametrize("ending", [signal.SIGKILL, signal.SIGTERM])
