@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
@@ -119,7 +120,7 @@ class Arena:
                 [sys.executable, str(WORKER), str(self.file)], env=env, stdout=log, stderr=log
             )
 
-    def kill(self, number: int, how: signal.Signals) -> None:
+    def kill(self, number: int, how: int) -> None:
         """Send a signal to a worker."""
         self.workers[number].send_signal(how)
 
@@ -241,7 +242,7 @@ class Arena:
             elif abs(last[key]["average"] - float(exact.total / exact.count)) > TOLERANCE:
                 say(f"{table}: {key} is {last[key]['average']}, not {float(exact.total / exact.count)}")
 
-    def read(self, topic: str, partitions: int, isolation: str = "read_committed") -> Iterator[object]:
+    def read(self, topic: str, partitions: int, isolation: str = "read_committed") -> Iterator[Any]:
         """All records of a topic, by a second client."""
         consumer = KafkaConsumer(
             bootstrap_servers=self.brokers, isolation_level=isolation, enable_auto_commit=False,

@@ -1,4 +1,4 @@
-"""The tests' own worker: the product's, but at a named point of the protocol it kills itself (``KILL_AT``, ``KILL_ON``).
+"""The tests' own worker: the product's, but at a named point of the protocol it kills itself (`KILL_AT`, `KILL_ON`).
 
 Product code has no hooks; the points are the methods of the numbered steps.
 """

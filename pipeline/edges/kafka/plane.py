@@ -62,7 +62,7 @@ class Plane:
         self._crashed: asyncio.Future[None] | None = None
         self._stopping = asyncio.Event()
         self._runs: asyncio.Task[None] | None = None
-        self._watches: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self._failing_since: dict[TopicPartition, float] = {}
 
     async def start(self) -> None:
@@ -87,14 +87,18 @@ class Plane:
         )
         self.watch = Watch(self)
         await self._consumer.start()
-        self._consumer.subscribe([stream.topic for stream in self.app.streams.values()], listener=_Listener(self))
+        sources = [stream.topic for stream in self.app.streams.values() if self.app.tables_of(stream)]
+        self._consumer.subscribe(sources, listener=_Listener(self))
         self._runs = self.world.spawn(self._drain(), "drain")
-        self._watches = self.world.spawn(self.watch.run(), "watch")
+        self._watches = [
+            self.world.spawn(self.watch.run(), "watch"),
+            self.world.spawn(self.watch.identify(), "identify topics"),
+        ]
 
     async def run(self) -> None:
         """Until :meth:`stop`; raises what crashed the worker."""
         assert self._crashed is not None
-        await self._crashed
+        await asyncio.shield(self._crashed)
 
     async def stop(self) -> None:
         """Stop draining, commit what is folded, close the producers, leave the group; nine seconds in all."""
@@ -102,8 +106,8 @@ class Plane:
             return
         self._stopping.set()
         deadline = time.monotonic() + STOP_SECONDS
-        if self._watches is not None:
-            self._watches.cancel()
+        for watch in self._watches:
+            watch.cancel()
         if self._runs is not None:
             await asyncio.wait([self._runs], timeout=2)
         await asyncio.gather(*(task.park() for task in self.tasks.values()))
@@ -144,7 +148,9 @@ class Plane:
     def assign(self, assigned: Iterable[TopicPartition]) -> None:
         """These partitions are ours now, and no others. Returns at once."""
         assert self.world is not None
+        assert self.watch is not None
         self.metrics.rebalanced()
+        self.watch.assigned()
         ours = set(assigned)
         assignment = self.consumer.current_assignment()
         for tp in [tp for tp in self.tasks if tp not in ours]:

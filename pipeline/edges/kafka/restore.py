@@ -178,6 +178,8 @@ class Restore:
         for name, table in partition.tables.items():
             meta = table.changelog.meta
             if meta is None:
+                if table.changelog.trouble is not None:
+                    raise table.changelog.trouble
                 continue
             info, source = topics[table.changelog_topic], topics[self.tp.topic]
             reset = "`streamfold reset FILE` makes the state anew from the first event"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.core.config.model import App, Stream
+from pipeline.core.record_size import largest_output, largest_state
 from pipeline.edges.kafka.admin import Admin, TopicInfo, TopicSpec
 from pipeline.errors import KafkaStateError
 
@@ -13,7 +14,8 @@ def prepare(admin: Admin, app: App) -> dict[str, TopicInfo]:
     """See that the sources are there, make what is missing of the rest, check all of it. Blocks.
 
     Raises:
-        KafkaStateError: no broker, no source topic, or a topic that is not as it has to be.
+        KafkaStateError: no broker, no source topic, a topic that is not as it has to be, or one whose records may be
+            too small for what a table writes.
     """
     wanted = [stream.topic for stream in app.streams.values() if app.tables_of(stream)]
     sources = admin.describe(wanted)
@@ -23,7 +25,9 @@ def prepare(admin: Admin, app: App) -> dict[str, TopicInfo]:
             f"topic {', '.join(missing)} does not exist on {app.brokers}",
             "make it, or let `streamfold send FILE STREAM` or `streamfold run FILE --embedded` make it",
         )
-    return sources | admin.create(own_topics(app, sources))
+    topics = sources | admin.create(own_topics(app, sources))
+    _check_sizes(app, topics)
+    return topics
 
 
 def make_sources(admin: Admin, app: App, streams: Sequence[Stream] | None = None) -> dict[str, TopicInfo]:
@@ -53,3 +57,18 @@ def own_topics(app: App, sources: Mapping[str, TopicInfo]) -> Iterator[TopicSpec
         max(source.max_message_bytes for source in sources.values()),
         app.replication,
     )
+
+
+def _check_sizes(app: App, topics: Mapping[str, TopicInfo]) -> None:
+    for table in app.tables.values():
+        for topic, what, size in (
+            (app.changelog(table), "state", largest_state(table)),
+            (app.output(table), "output", largest_output(table)),
+        ):
+            limit = topics[topic].max_message_bytes
+            if size > limit:
+                raise KafkaStateError(
+                    f"{what} records of table {table.name} can reach {size} bytes, max.message.bytes of {topic} is "
+                    f"{limit}",
+                    f"raise max.message.bytes of {topic} to {size}, or make the operators smaller",
+                )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from pipeline.edges.kafka.errors import Unreachable
 from pipeline.edges.kafka.task import Phase
 from pipeline.errors import KafkaStateError
 
@@ -19,14 +20,20 @@ _EVERY_SECONDS = 1.0
 _PROBE_SECONDS = 3.0
 _SILENT_SECONDS = 5.0
 _STALLED_SECONDS = 30.0
+_IDENTIFY_SECONDS = 5.0
 
 
 class Watch:
-    """Looks at the plane each second: updates the gauges, and ends the worker when the broker stays away too long."""
+    """Looks at the plane each second: updates the gauges, and ends the worker when it can't go on.
+
+    That is when the broker stays away too long, or a topic is deleted or made again: tasks that run would not notice,
+    and old state would go on over new offsets.
+    """
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._answered = time.monotonic()
+        self._identify = asyncio.Event()
         self._stalled: dict[object, float] = {}
         self._question = TopicPartition(next(iter(plane.app.streams.values())).topic, 0)
 
@@ -36,6 +43,40 @@ class Watch:
             await self._probe()
             self._measure()
             await asyncio.sleep(_EVERY_SECONDS)
+
+    async def identify(self) -> None:
+        """Until cancelled; raises KafkaStateError when a topic is gone, or is not the one that it was."""
+        world = self._plane.world
+        assert world is not None
+        gone: set[str] = set()
+        while True:
+            try:
+                async with asyncio.timeout(_EVERY_SECONDS if gone else _IDENTIFY_SECONDS):
+                    await self._identify.wait()
+            except TimeoutError:
+                pass
+            self._identify.clear()
+            try:
+                found = await world.ask(world.admin.describe, world.topics)
+                missing = world.topics.keys() - found
+                # A topic without a leader is not described, but is not gone.
+                now_gone = missing - await self._plane.consumer.topics() if missing else set()
+            except (Unreachable, KafkaError, OSError):
+                continue
+            others = {name for name, info in found.items() if info.topic_id != world.topics[name].topic_id}
+            # One look may have met a broker that has only just started.
+            if bad := (now_gone & gone) | others:
+                what = "was deleted and made again" if others else "does not exist any more"
+                raise KafkaStateError(
+                    f"topic {', '.join(sorted(bad))} {what}",
+                    "`streamfold reset FILE` folds all that the source holds anew; restore the topic if its data "
+                    "matters",
+                )
+            gone = now_gone
+
+    def assigned(self) -> None:
+        """Partitions were assigned: see at once whether their topics are still the same."""
+        self._identify.set()
 
     def reasons(self) -> list[str]:
         """Why the worker is not ready; none if it is."""
