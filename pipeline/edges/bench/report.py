@@ -127,7 +127,7 @@ CPU nanoseconds an event, in this process, on the same batches, one transaction 
 
 ## Conditions
 
-{_markdown(("", ""), _conditions())}
+{_markdown(("", ""), _conditions(results))}
 """
 
 
@@ -156,9 +156,10 @@ def chart(results: Results) -> str:
     )
 
 
-def _conditions() -> list[Cell]:
+def _conditions(results: Results) -> list[Cell]:
     return [
         ("machine", f"{_processor()}, {os.cpu_count()} cores, shared by worker, broker and bench; {platform.system()}"),
+        ("load before it began", f"{results.load:.1f} processes waiting for a core, besides the bench"),
         ("streamfold", VERSION),
         ("Python, NumPy, aiokafka", f"{platform.python_version()}, {np.__version__}, {aiokafka.__version__}"),
         ("Kafka", f"{KAFKA_VERSION}, one node, loopback"),
@@ -175,7 +176,9 @@ def _processor() -> str:
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Cell]) -> str:
-    lines = [head, tuple("---" if i == 0 else "---:" for i in range(len(head))), *rows]
+    body = list(rows)
+    rule = tuple("---:" if cell[:1].isdigit() else "---" for cell in body[0])
+    lines = [head, rule, *body]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

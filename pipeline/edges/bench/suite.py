@@ -62,9 +62,13 @@ class Workload:
 
 @dataclass
 class Results:
-    """All passes in the order in which they ran, by what ran; ``stages`` are CPU seconds, by mode and stage."""
+    """All passes in the order in which they ran, by what ran.
+
+    ``stages`` are CPU seconds, by mode and stage; ``load`` is the machine's load average before anything ran.
+    """
 
     workload: Workload
+    load: float = field(default_factory=lambda: os.getloadavg()[0])
     value_bytes: int = 0
     partitions: int = 0
     drains: list[Pass] = field(default_factory=list)
@@ -73,14 +77,17 @@ class Results:
 
 
 class Suite:
-    """Measures on the embedded Kafka, unless ``broker`` names another; ``say`` is told what goes on."""
+    """Measures on the embedded Kafka, unless ``broker`` names another; ``say`` is told what goes on.
+
+    ``topics`` are those that it made; none is left when it has run.
+    """
 
     def __init__(self, workload: Workload, broker: str | None, say: Callable[[str], None]) -> None:
         self.results = Results(workload)
         self._broker = broker
         self._say = say
         self._topic = f"bench-{uuid.uuid4().hex[:6]}"
-        self._made: list[str] = []
+        self.topics: list[str] = []
 
     def run(self) -> Results:
         """Measure. Takes some minutes.
@@ -95,7 +102,7 @@ class Suite:
             address = self._broker or stack.enter_context(EmbeddedKafka()).address
             settings = ClientSettings(address)
             admin = stack.enter_context(closing(Admin(settings)))
-            stack.callback(lambda: admin.delete(self._made))
+            stack.callback(lambda: admin.delete(self.topics))
             ends = self._fill(admin, config, settings)
             for number in range(1, self.results.workload.rounds + 1):
                 self._say(f"round {number} of {self.results.workload.rounds}")
@@ -124,7 +131,7 @@ class Suite:
         workload = self.results.workload
         self._say(f"sending {workload.events:,} events of {workload.keys:,} keys")
         app, stream, _ = self._app(config, MODES[0])
-        self._made += make_sources(admin, app)
+        self.topics += make_sources(admin, app)
         self.results.partitions = stream.partitions
         sending = fill(settings, stream.topic, stream.partitions, workload.events, workload.keys)
         self.results.value_bytes = asyncio.run(sending)
@@ -139,6 +146,7 @@ class Suite:
     def _pipeline(self, mode: str, config: Path, admin: Admin, ends: Mapping[TopicPartition, int], log: Path) -> None:
         app, _, environment = self._app(config, mode)
         own = admin.create(own_topics(app, admin.describe([self._topic])))
+        self.topics += own
         with Worker(config, environment, log) as worker:
             self.results.pipelines[mode].append(pipeline(worker, app.group, admin, ends))
         admin.delete(own)
@@ -149,5 +157,6 @@ class Suite:
         app, stream, _ = self._app(config, mode)
         source = admin.describe([self._topic])
         own = admin.create(own_topics(app, source))
+        self.topics += own
         self.results.stages[mode] = asyncio.run(profile(app, stream, settings, {**source, **own}, batches))
         admin.delete(own)
