@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.core.batch import Events, Reject, WireBatch
+from pipeline.core.batch import Events, Ints, Reject, WireBatch
 from pipeline.core.formats.binary import BinaryFormat
 from pipeline.core.formats.document import DocumentFormat
 from pipeline.core.formats.parsed import UNITS, Format, pick, places_without
@@ -51,7 +51,7 @@ class Decoder:
         events = Events(
             index,
             keys,  # type: ignore[arg-type] # those that are None are flaws
-            np.array(pick(batch.offsets, index), np.int64),
+            _offsets(batch, index),
             times,
             parsed.columns,
         )
@@ -98,6 +98,13 @@ def _format(stream: Stream, scalars: Collection[str], vectors: Mapping[str, int]
             return BinaryFormat(
                 dtype, stream.fields, time=stream.time, units=units, wanted=wanted, vectors=stream.vectors
             )
+
+
+def _offsets(batch: WireBatch, index: Ints) -> Ints:
+    """The offsets of the records at these places; in a log without holes they need not be looked at one by one."""
+    if len(index) and batch.offsets[-1] - batch.offsets[0] == len(batch) - 1:
+        return batch.offsets[0] + index
+    return np.array(pick(batch.offsets, index), np.int64)
 
 
 def _without(events: Events, rows: Collection[int]) -> Events:
