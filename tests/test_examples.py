@@ -125,3 +125,11 @@ def test_the_generator_prints_a_document_a_line() -> None:
     assert [{name: game[name] for name in game if name != "ts"} for game in printed] == list(
         islice(Games(5).events(), 20)
     )
+
+
+def test_the_attribution_counts_the_gaps_as_they_are() -> None:
+    readings = read()
+    missing = {field: sum(field not in reading for reading in readings) for field in ("wind_gust", "pressure", "temp")}
+    hours = 46 * 24 * 3
+    assert (missing["wind_gust"], missing["pressure"], missing["temp"]) == (2_929, 260, 1)
+    assert hours - len(readings) == 16
