@@ -266,11 +266,17 @@ def test_a_signal_ends_all_of_it(kafka: str, number: signal.Signals, moment: str
     assert gone(children)
 
 
-def test_kill_takes_the_children_along(kafka: str) -> None:
+def test_kill_takes_children_and_files_along(kafka: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     process = demo("--broker", kafka)
     await_line(process, "results")
     children = descendants(process.pid)
     assert children
+    assert list(tmp_path.iterdir())
     process.kill()
     process.communicate(timeout=60)
     assert gone(children)
+    deadline = time.monotonic() + 15
+    while list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not list(tmp_path.iterdir())

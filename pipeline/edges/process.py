@@ -19,14 +19,17 @@ _END_SECONDS = 12.0
 
 
 class Worker:
-    """Runs a configuration with some variables of the environment set; writes what it says to ``log``."""
+    """Runs a configuration with some variables of the environment set; writes what it says to a log in ``folder``.
 
-    def __init__(self, config: Path, environment: Mapping[str, str], log: Path) -> None:
-        self.log = log
+    The folder is a temporary one: should this process be killed, it goes with the worker.
+    """
+
+    def __init__(self, config: Path, environment: Mapping[str, str], folder: Path) -> None:
+        self.log = folder / "worker.log"
         settings = [f"{name}={value}" for name, value in {**os.environ, **environment}.items()]
         # -P: a folder named pipeline where the user happens to be is not ours.
         streamfold = [sys.executable, "-P", "-m", "pipeline.cli"]
-        self._child = Child(["/usr/bin/env", "-i", *settings, *streamfold, "run", str(config)], log)
+        self._child = Child(["/usr/bin/env", "-i", *settings, *streamfold, "run", str(config)], self.log, folder)
 
     def check(self) -> None:
         """Raises RunError, with the last words of the worker, if it has ended."""

@@ -108,7 +108,7 @@ class Suite:
                 self._say(f"round {number} of {self.results.workload.rounds}")
                 batches = self._drain(settings, ends)
                 for mode in MODES:
-                    self._pipeline(mode, config, admin, ends, folder / "worker.log")
+                    self._pipeline(mode, config, admin, ends, folder)
             self._say("stages")
             for mode in MODES:
                 self._profile(mode, config, admin, settings, batches)
@@ -143,11 +143,13 @@ class Suite:
         self.results.drains.append(done)
         return batches
 
-    def _pipeline(self, mode: str, config: Path, admin: Admin, ends: Mapping[TopicPartition, int], log: Path) -> None:
+    def _pipeline(
+        self, mode: str, config: Path, admin: Admin, ends: Mapping[TopicPartition, int], folder: Path
+    ) -> None:
         app, _, environment = self._app(config, mode)
         own = admin.create(own_topics(app, admin.describe([self._topic])))
         self.topics += own
-        with Worker(config, environment, log) as worker:
+        with Worker(config, environment, folder) as worker:
             self.results.pipelines[mode].append(pipeline(worker, app.group, admin, ends))
         admin.delete(own)
 

@@ -84,7 +84,7 @@ class Demo:
             if self.broker:
                 stack.callback(admin.delete, [*topics, *own])
             board = Board(address, f"http://{app.http}")
-            worker = stack.enter_context(Worker(config, environment, folder / "worker.log"))
+            worker = stack.enter_context(Worker(config, environment, folder))
             feed = Feed(app.streams, settings.for_kafka_python(), seed=self.seed, scores=self.scores, keep=self._ends)
             feed.start()
             stack.callback(feed.stop)
