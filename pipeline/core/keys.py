@@ -7,12 +7,28 @@ import numpy as np
 from pipeline.core.batch import Ints
 
 
+class _Rows(dict[bytes, int]):
+    """Gives a key that is looked up for the first time the next row, inside dict's own look-up.
+
+    So a batch with a new key in it takes one pass like any other; new keys are in almost every batch of a skewed stream.
+    """
+
+    def __init__(self, order: list[bytes]) -> None:
+        super().__init__()
+        self._order = order
+
+    def __missing__(self, key: bytes) -> int:
+        row = self[key] = len(self._order)
+        self._order.append(key)
+        return row
+
+
 class KeyIndex:
     """Keys in the order they were first seen; the place in that order is the row of the key's state."""
 
     def __init__(self) -> None:
         self.keys: list[bytes] = []
-        self._rows: dict[bytes, int] = {}
+        self._rows = _Rows(self.keys)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -23,12 +39,4 @@ class KeyIndex:
 
     def rows(self, keys: list[bytes]) -> Ints:
         """The row of each key, ``(N,)``; keys not seen before get the next free rows."""
-        try:
-            return np.fromiter(map(self._rows.__getitem__, keys), np.int64, len(keys))
-        except KeyError:
-            known = self._rows
-            for key in keys:
-                if key not in known:
-                    known[key] = len(self.keys)
-                    self.keys.append(key)
-            return np.fromiter(map(known.__getitem__, keys), np.int64, len(keys))
+        return np.fromiter(map(self._rows.__getitem__, keys), np.int64, len(keys))
