@@ -10,7 +10,7 @@ from pipeline.core.batch import Ints
 class _Rows(dict[bytes, int]):
     """Gives a key that is looked up for the first time the next row, inside dict's own look-up.
 
-    So a batch with a new key in it takes one pass like any other; new keys are in almost every batch of a skewed stream.
+    So a batch with new keys takes one pass like any other, and almost every batch of a skewed stream has some.
     """
 
     def __init__(self, order: list[bytes]) -> None:
