@@ -116,7 +116,7 @@ class Arena:
         """Start worker ``number``; at ``point`` (a named step of the protocol) it kills itself once."""
         env = os.environ | {"PORT": str(_free_port())} | ({"KILL_AT": point} if point else {})
         with self._log.open("ab") as log:
-            self.workers[number] = subprocess.Popen(  # noqa: S603
+            self.workers[number] = subprocess.Popen(
                 [sys.executable, str(WORKER), str(self.file)], env=env, stdout=log, stderr=log
             )
 

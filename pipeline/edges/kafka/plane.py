@@ -63,6 +63,7 @@ class Plane:
         self._stopping = asyncio.Event()
         self._runs: asyncio.Task[None] | None = None
         self._watches: list[asyncio.Task[None]] = []
+        self._closing: set[asyncio.Task[None]] = set()
         self._failing_since: dict[TopicPartition, float] = {}
 
     async def start(self) -> None:
@@ -111,7 +112,7 @@ class Plane:
         if self._runs is not None:
             await asyncio.wait([self._runs], timeout=2)
         await asyncio.gather(*(task.park() for task in self.tasks.values()))
-        await asyncio.gather(*(task.close() for task in self.tasks.values()))
+        await asyncio.gather(*(task.close() for task in self.tasks.values()), *self._closing)
         self.tasks.clear()
         if self._consumer is not None:
             await self._consumer.shutdown(max(0.5, min(3.0, deadline - time.monotonic())))
@@ -146,7 +147,9 @@ class Plane:
         await asyncio.gather(*(self.tasks[tp].park() for tp in revoked if tp in self.tasks))
 
     def assign(self, assigned: Iterable[TopicPartition]) -> None:
-        """These partitions are ours now, and no others. Returns at once."""
+        """These partitions are ours now, and no others. Returns at once; a worker that stops takes none."""
+        if self._stopping.is_set():
+            return
         assert self.world is not None
         assert self.watch is not None
         self.metrics.rebalanced()
@@ -154,7 +157,9 @@ class Plane:
         ours = set(assigned)
         assignment = self.consumer.current_assignment()
         for tp in [tp for tp in self.tasks if tp not in ours]:
-            self.world.spawn(self.tasks.pop(tp).close(), f"close {tp.topic}-{tp.partition}")
+            closing = self.world.spawn(self.tasks.pop(tp).close(), f"close {tp.topic}-{tp.partition}")
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
             stream = self.world.stream_of(tp.topic)
             self.metrics.forget(tp, stream.name, [table.name for table in self.app.tables_of(stream)])
         for tp in ours:
