@@ -62,6 +62,16 @@ class Pipeline:
         command = self.command(verb, *arguments)
         return subprocess.run(command, input=text, capture_output=True, text=True, check=False, timeout=90)
 
+    @contextmanager
+    def started(self, verb: str, *arguments: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
+        """A command that is still running; nothing is left of it afterwards."""
+        command = self.command(verb, *arguments)
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options) as child:
+            try:
+                yield child
+            finally:
+                child.kill()
+
     def send(self, events: list[dict[str, Any]]) -> None:
         done = self.run("send", "scores", text="".join(f"{json.dumps(event)}\n" for event in events))
         assert done.returncode == 0, done.stderr
@@ -69,7 +79,7 @@ class Pipeline:
     @contextmanager
     def working(self) -> Iterator[Worker]:
         """A worker that takes events; it has committed all it folded at the end."""
-        with Worker(self.file, os.environ, self.file.with_suffix(".log")) as worker:
+        with Worker(self.file, os.environ, self.file.parent) as worker:
             worker.await_ready(f"http://{self.app.http}", 60)
             yield worker
             worker.stop()

@@ -135,36 +135,35 @@ def test_an_event_that_the_topic_refuses_ends_it(pipeline: Pipeline) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_loses_nothing_that_was_sent(pipeline: Pipeline, number: signal.Signals) -> None:
-    command = pipeline.command("send", "scores")
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert child.stdin is not None
-    for _ in range(10):
-        child.stdin.write('{"player": "a"}\n')
-    child.stdin.flush()
+def await_arrivals(pipeline: Pipeline, child: subprocess.Popen[str], count: int) -> None:
     with pipeline.admin() as admin:
         while not admin.describe([source(pipeline)]):
             assert child.poll() is None
-    while len(sent(pipeline)) < 10:  # they arrive while the pipe is still open
+    while len(sent(pipeline)) < count:
         assert child.poll() is None
-    child.send_signal(number)
-    out, err = child.communicate(timeout=30)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_events_arrive_while_the_pipe_is_open_and_an_interruption_loses_none(
+    pipeline: Pipeline, number: signal.Signals
+) -> None:
+    with pipeline.started("send", "scores", stdin=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        child.stdin.write('{"player": "a"}\n' * 10)
+        child.stdin.flush()
+        await_arrivals(pipeline, child, 10)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=30)
     assert child.returncode == 0, err
     assert out.startswith("interrupted, sent 10 events to ")
 
 
 def test_a_replay_is_interrupted_between_two_events(pipeline: Pipeline, tmp_path: Path) -> None:
     file = write(tmp_path, "games.jsonl", [json.dumps(game) for game in games(100_000)])
-    command = pipeline.command("send", "scores", file, "--rate", "50")
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with pipeline.admin() as admin:
-        while not admin.describe([source(pipeline)]):
-            assert child.poll() is None
-    while len(sent(pipeline)) < 20:
-        assert child.poll() is None
-    child.send_signal(signal.SIGINT)
-    out, err = child.communicate(timeout=30)
+    with pipeline.started("send", "scores", file, "--rate", "50") as child:
+        await_arrivals(pipeline, child, 20)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=30)
     assert child.returncode == 0, err
     assert out.startswith(f"interrupted, sent {len(sent(pipeline)):,} events to ")
     assert " a second)" in out

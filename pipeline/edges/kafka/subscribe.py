@@ -18,7 +18,7 @@ _CONSUMER: dict[str, Any] = {
     "group_id": None,
     "enable_auto_commit": False,
     "isolation_level": "read_committed",
-    # Where a topic was deleted and made anew, it is read from its beginning.
+    # A reader that fell behind what the topic keeps goes on with the oldest that is left.
     "auto_offset_reset": "earliest",
     "allow_auto_create_topics": False,
     "reconnect_backoff_max_ms": 1_000,
