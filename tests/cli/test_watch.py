@@ -157,7 +157,6 @@ def test_columns_stay_aligned_and_nothing_is_too_long(monkeypatch: pytest.Monkey
     headers = [place for place, line in enumerate(lines) if line.startswith("\x1b[1m")]
     assert headers == [0, 5]
     rows = [line.split() for place, line in enumerate(lines) if place not in headers]
-    assert rows[0][-4:-2] == ["[0.1,", "0.1,"] or "0.333333" in rows[0]
     assert "1e+18" in rows[1]
     assert "-" in rows[2]
     assert all("0.333333" in row for row in rows if row is not rows[2])
