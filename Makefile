@@ -23,9 +23,9 @@ bench: $(READY)
 docs-check: $(READY)
 	$(BIN)/pytest -m docs
 
-# The long form of the fault runs: SOAK_SECONDS and the seed are read by the tests themselves.
+# The long form of the fault runs: make soak MINUTES=30 SEED=7
 soak: $(READY)
-	$(BIN)/pytest -m soak --timeout 0 -s
+	MINUTES=$(MINUTES) SEED=$(SEED) $(BIN)/pytest -m soak --timeout 0
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

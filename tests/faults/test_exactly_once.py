@@ -2,35 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from tests.faults.arena import PARTITIONS, Arena
 from tests.faults.worker import POINTS
 
-SEED = int(os.environ.get("SEED", "0")) or time.time_ns() % 1_000_000
-
-
-@pytest.fixture
-def arena(kafka: str, tmp_path: Path, topic_prefix: str) -> Iterator[Arena]:
-    print(f"replay with SEED={SEED}")
-    arena = Arena(kafka, tmp_path, topic_prefix, SEED)
-    yield arena
-    arena.stop()
-
-
-def expect_exact(arena: Arena) -> None:
-    report = arena.check()
-    assert report.violations == [], f"SEED={SEED}\n{arena.log()}"
-    assert report.outputs == report.events
-
 
 @pytest.mark.timeout(300)
-def test_twenty_random_faults_on_two_workers_under_load(arena: Arena) -> None:
+def test_twenty_random_faults_on_two_workers_under_load(arena: Arena, expect_exact: Callable[[], None]) -> None:
     arena.start(0)
     arena.start(1)
     began = time.monotonic()
@@ -40,12 +22,12 @@ def test_twenty_random_faults_on_two_workers_under_load(arena: Arena) -> None:
             arena.fault()
             arena.revive()
     arena.drained()
-    expect_exact(arena)
+    expect_exact()
 
 
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("point", POINTS)
-def test_kill_at_a_named_point(arena: Arena, point: str) -> None:
+def test_kill_at_a_named_point(arena: Arena, expect_exact: Callable[[], None], point: str) -> None:
     arena.send(300)
     if point == "mid-restore":
         arena.start(0)
@@ -61,11 +43,11 @@ def test_kill_at_a_named_point(arena: Arena, point: str) -> None:
         arena.start(0)
         time.sleep(1)
     arena.drained()
-    expect_exact(arena)
+    expect_exact()
 
 
 @pytest.mark.timeout(120)
-def test_term_under_load_loses_and_repeats_nothing(arena: Arena) -> None:
+def test_term_under_load_loses_and_repeats_nothing(arena: Arena, expect_exact: Callable[[], None]) -> None:
     arena.start(0)
     with arena.load(rate=2_000):
         time.sleep(4)
@@ -73,15 +55,15 @@ def test_term_under_load_loses_and_repeats_nothing(arena: Arena) -> None:
         assert arena.wait(0, timeout=10) == 0
         arena.start(0)
     arena.drained()
-    expect_exact(arena)
+    expect_exact()
 
 
-def test_the_arena_sees_a_lost_and_a_repeated_output(arena: Arena) -> None:
+def test_the_arena_sees_a_lost_and_a_repeated_output(arena: Arena, expect_exact: Callable[[], None]) -> None:
     """The oracle can fail: outputs that were tampered with are violations."""
     arena.send(200)
     arena.start(0)
     arena.drained()
-    expect_exact(arena)
+    expect_exact()
     stream = arena.truth["scores"]
     next(iter(stream.values())).count += 1
     assert arena.check().violations
