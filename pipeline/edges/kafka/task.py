@@ -34,6 +34,7 @@ T = TypeVar("T")
 FULL_BYTES = 32 * 1024 * 1024
 BARE_MOVE_SECONDS = 5.0
 PARK_SECONDS = 5.0
+_AGAIN_SECONDS = 0.1
 
 
 class Phase(enum.Enum):
@@ -163,10 +164,13 @@ class Task:
                         await self._own()
                     elif self.phase is Phase.PARKED:
                         await self._reclaim()
-                    if self.partition is not None and self._assigned.is_set():
-                        self._run()
+                    if self.partition is None or not self._assigned.is_set():
+                        continue
+                    if self._run():
                         await self._commit_until_revoked()
                         self._enter(Phase.PARKED)
+                    else:
+                        await asyncio.sleep(_AGAIN_SECONDS)
                 except (Superseded, GapError, Failed, InDoubt, Unreachable) as trouble:
                     self.partition = None
                     self._enter(Phase.WAITING)
@@ -218,12 +222,14 @@ class Task:
         if committed != self.committed:
             raise Superseded(f"parked at {self.committed}, but {committed} is committed")
 
-    def _run(self) -> None:
-        """Seek and take events, in one step of the loop."""
+    def _run(self) -> bool:
+        """Seek and take events, in one step of the loop; False if a rebalance has just taken the assignment away."""
         assert self.partition is not None
-        self._world.consumer.seek_and_resume(self.tp, self.partition.position, self.assignment)
+        if not self._world.consumer.seek_and_resume(self.tp, self.partition.position, self.assignment):
+            return False
         self._enter(Phase.RUNNING)
         log.info("%s runs from offset %s", self.name, self.partition.position)
+        return True
 
     async def _commit_until_revoked(self) -> None:
         while True:

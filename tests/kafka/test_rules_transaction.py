@@ -1,0 +1,246 @@
+"""What a commit may and may not do, and what no event can do to it. Rules F14 to F18, F27, F33."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import pytest
+from aiokafka import TopicPartition
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+
+from operators import LinearAttention
+from pipeline.edges.kafka.admin import TopicSpec
+from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.commit import Committer, transactional_id
+from pipeline.edges.kafka.errors import Fenced, InDoubt
+from pipeline.edges.kafka.producer import TransactionalProducer
+from pipeline.errors import KafkaStateError, RunError
+from tests.kafka.clients import unique, write
+from tests.kafka.pipelines import Site, drained, ended, refusal, running, sample, scenario, until
+
+
+@pytest.fixture
+def site(kafka: str, topic_prefix: str) -> Iterator[Site]:
+    site = Site(kafka, topic_prefix)
+    yield site
+    site.close()
+
+
+def _games(site: Site) -> list[int]:
+    return [output["games"] for output in site.outputs()]
+
+
+def _configure(site: Site, topic: str, **configs: str) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=site.kafka)
+    named = {name.replace("_", "."): value for name, value in configs.items()}
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, named)])
+    admin.close()
+
+
+def test_a_record_that_the_broker_refuses_leaves_the_offset_where_it_was(site: Site) -> None:
+    async def work() -> None:
+        site.send(3)
+        async with running(site.app()) as plane:
+            await drained(site, plane)
+            await asyncio.to_thread(_configure, site, f"{site.name}-table", max_message_bytes="100")
+            site.send(3)
+            stopped = await ended(plane)
+        assert isinstance(stopped, KafkaStateError)
+        assert f"max.message.bytes of {site.name}-table" in stopped.cause
+        assert "raise" in stopped.mend
+        assert site.committed() == 3
+        assert site.metas()[0]["next_offset"] == 3
+        # Once it is mended, everything is there once.
+        _configure(site, f"{site.name}-table", max_message_bytes="1000000")
+        async with running(site.app()) as plane:
+            await drained(site, plane)
+        assert _games(site) == [1, 2, 3, 4, 5, 6]
+
+    scenario(work)
+
+
+@pytest.mark.parametrize(
+    ("topic", "what"), [("table-changelog", "state records of table table"), ("table", "output records of table table")]
+)
+def test_records_that_would_not_fit_are_refused_at_the_start(site: Site, topic: str, what: str) -> None:
+    fields = tuple(f"x{n}" for n in range(30))
+    table = site.table(operators={"memory": LinearAttention(key=fields, value=fields, publish="both")})
+    _limited(site, f"{site.name}-{topic}", changelog=topic.endswith("changelog"))
+
+    async def work() -> None:
+        refused = await refusal(site.app([table]))
+        assert isinstance(refused, KafkaStateError)
+        assert what in refused.cause
+        assert "is 6000" in refused.cause
+        assert f"raise max.message.bytes of {site.name}-{topic} to" in refused.mend
+
+    scenario(work)
+
+
+def _limited(site: Site, topic: str, *, changelog: bool) -> None:
+    spec = TopicSpec.changelog(topic, 1) if changelog else TopicSpec.output(topic, 1, "every")
+    site.admin.create([TopicSpec(topic, 1, 1, {**spec.configs, "max.message.bytes": "6000"})])
+
+
+def test_no_event_can_poison_a_commit(kafka: str, topic_prefix: str) -> None:
+    site = Site(kafka, topic_prefix, time="ts")
+    table = site.table(emit="commit")
+
+    async def work() -> None:
+        site.send_raw([json.dumps({"x": 1.0, "ts": 4_000_000_000}).encode()])  # in the year 2096
+        site.send_raw([json.dumps({"x": 1.0, "ts": 1}).encode()], key=None)
+        site.send_raw([json.dumps({"x": 1.0, "ts": 1}).encode()], key=b"k" * 5_000)
+        site.send_raw([b"{" + b" " * 1_040_000])
+        site.send_raw([json.dumps({"x": 3.0, "ts": 2}).encode()])
+        async with running(site.app([table])) as plane:
+            await drained(site, plane)
+        (*_, last) = site.outputs()
+        assert (last["games"], last["average"]) == (2, 2.0)
+        letters = list(site.records(f"{site.name}-dead-letters"))
+        assert sorted(dict(letter.headers)["stage"] for letter in letters) == [b"decode", b"key", b"key"]
+        assert max(len(letter.value) for letter in letters) == 1_040_001
+        site.close()
+
+    scenario(work)
+
+
+def test_a_worker_that_is_fenced_but_still_assigned_goes_on(site: Site) -> None:
+    async def work() -> None:
+        site.send(5)
+        async with running(site.app()) as plane:
+            await drained(site, plane)
+            for _ in range(2):
+                thief = await TransactionalProducer.fence(
+                    ClientSettings(site.kafka), transactional_id(site.name, site.tp())
+                )
+                await thief.close()
+                site.send(5)
+                await drained(site, plane)
+            assert sample(plane.metrics, "fenced_total") == 2
+            assert sample(plane.metrics, "restores_total", reason="assigned") == 1
+        assert _games(site) == list(range(1, 16))
+
+    scenario(work)
+
+
+@pytest.mark.parametrize("outcome", ["went through", "was lost"])
+def test_a_commit_in_doubt_is_settled_without_a_restore(
+    site: Site, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    original, doubts = Committer.end, 0
+
+    async def end(committer: Committer) -> None:
+        nonlocal doubts
+        doubts += 1
+        if doubts % 2:
+            if outcome == "went through":
+                await original(committer)
+            raise InDoubt("no answer")
+        await original(committer)
+
+    async def work() -> None:
+        async with running(site.app()) as plane:
+            await until(
+                lambda: all(task.ready for task in plane.tasks.values()) and bool(plane.tasks), "it runs", plane
+            )
+            monkeypatch.setattr(Committer, "end", end)
+            for _ in range(4):
+                site.send(5)
+                await drained(site, plane)
+            assert doubts >= 4
+            assert sample(plane.metrics, "restores_total", reason="assigned") == 1
+        assert _games(site) == list(range(1, 21))
+
+    scenario(work)
+
+
+@pytest.mark.parametrize("fenced", [False, True])
+def test_a_rebalance_during_the_fence_is_survived(site: Site, monkeypatch: pytest.MonkeyPatch, fenced: bool) -> None:
+    original, gate, waiting = Committer.fence, asyncio.Event(), asyncio.Event()
+
+    async def fence(committer: Committer) -> None:
+        if not gate.is_set():
+            waiting.set()
+            await gate.wait()
+            if fenced:
+                raise Fenced("another took the id at the same moment")
+        await original(committer)
+
+    async def work() -> None:
+        site.send(5)
+        monkeypatch.setattr(Committer, "fence", fence)
+        async with running(site.app()) as plane:
+            await waiting.wait()
+            await plane.revoke([site.tp()])
+            if not fenced:  # it comes back, under another assignment, before the fence is through
+                plane.tasks[site.tp()].assign(object())
+            gate.set()
+            await asyncio.sleep(0.5)
+            plane.assign([site.tp()])
+            await drained(site, plane)
+        assert _games(site) == [1, 2, 3, 4, 5]
+
+    scenario(work)
+
+
+def test_a_stop_on_a_bad_event_commits_nothing_of_its_batch(site: Site) -> None:
+    good = [b'{"x": 1}'] * 3
+
+    async def work() -> None:
+        strict = site.app([site.table(on_error="stop")], commit_interval="3s")
+        async with running(strict) as plane:
+            await until(lambda: site.committed() == 0, "it runs", plane)
+            site.send_raw(good)
+            # Folded, and not committed yet, when the batch comes that can't be folded.
+            await until(lambda: plane.tasks[site.tp()].partition.position == 3, "three are folded", plane)  # type: ignore[union-attr]
+            site.send_raw([*good, b"not an event"])
+            stopped = await ended(plane)
+        assert isinstance(stopped, RunError)
+        assert "offset 6" in stopped.cause
+        async with running(site.app()) as plane:
+            await drained(site, plane)
+        assert _games(site) == [1, 2, 3, 4, 5, 6]
+
+    scenario(work)
+
+
+def test_markers_at_the_end_of_the_source_leave_no_lag(site: Site) -> None:
+    async def work() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(site.kafka), unique("upstream"))
+        await write(producer, site.source, [b'{"x": 1}'])
+        async with running(site.app()) as plane:
+            await until(lambda: site.committed() == 2, "record and marker are committed", plane)
+            await write(producer, site.source, [b'{"x": 1}'], commit=False)
+            await producer.abort()
+            await drained(site, plane)
+            assert site.committed() == 4
+        await producer.close()
+        assert _games(site) == [1]
+        assert site.metas()[0]["next_offset"] == 4
+
+    scenario(work)
+
+
+def test_a_stop_in_the_middle_of_a_commit_finishes_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, writing = Committer.acknowledge, asyncio.Event()
+
+    async def acknowledge(committer: Committer) -> None:
+        writing.set()
+        await asyncio.sleep(0.5)
+        await original(committer)
+
+    async def work() -> None:
+        async with running(site.app()) as plane:
+            await until(lambda: site.committed() == 0, "it runs", plane)
+            monkeypatch.setattr(Committer, "acknowledge", acknowledge)
+            site.send(5)
+            await writing.wait()
+        assert site.committed() == 5
+        assert _games(site) == [1, 2, 3, 4, 5]
+        bounds = site.admin.all_bounds([TopicPartition(f"{site.name}-table", 0)], "read_committed")
+        assert bounds == site.admin.all_bounds([TopicPartition(f"{site.name}-table", 0)])
+
+    scenario(work)
