@@ -46,6 +46,9 @@ _LASTING: dict[type[BaseException], str] = {
 }
 
 
+_JOIN_MARGIN_MS = 10_000
+
+
 @dataclass(frozen=True)
 class Drained:
     """What one drain took from one partition, and the assignment it was fetched under.
@@ -69,14 +72,14 @@ class Watermarks:
 class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer whose records come as columns. Read by `drain` only; the reading calls of aiokafka are not for use."""
 
-    def __init__(self, settings: ClientSettings, **arguments: Any) -> None:
+    def __init__(self, settings: ClientSettings, *, request_timeout_ms: int = 5_000, **arguments: Any) -> None:
         """Reads committed records and never resets a position by itself; ``arguments`` are aiokafka's own."""
         super().__init__(
             **settings.for_aiokafka(),
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
-            request_timeout_ms=5_000,
+            request_timeout_ms=request_timeout_ms,
             **arguments,
         )
         self._failures: list[tuple[object, PartitionError]] = []
@@ -93,6 +96,9 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // 5,
             rebalance_timeout_ms=60_000,
+            # A join is answered when the slowest member has joined, or a dead one's session is over. Giving up sooner
+            # leaves a member behind that nobody is, for which the next join waits.
+            request_timeout_ms=session_ms + _JOIN_MARGIN_MS,
             fetch_max_wait_ms=50,
             max_partition_fetch_bytes=2 * 1024 * 1024,
         )
