@@ -1,0 +1,179 @@
+"""What one task folds, without a broker: batches go in, cuts come out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from operators import Count, Mean, MovingMean
+from pipeline import App, Stream, Table
+from pipeline.core.batch import WireBatch
+from pipeline.core.changelog import META
+from pipeline.core.partition import Append, Cut, GapError, Identity, Partition
+from pipeline.core.record_size import largest_output, largest_state
+from pipeline.errors import KafkaStateError, RunError
+
+SCORES = Stream("scores", topic="scores")
+BY_FIELD = Stream("scores", topic="scores", key="who")
+IDENTITY = Identity("streamfold/app/scores/1", "source-id", {"player": "log-id", "latest": "log-id-2"}, 1, 1_000_000)
+
+
+def table(name: str = "player", stream: Stream = SCORES, **options: Any) -> Table:
+    return Table(name, stream=stream, **({"operators": {"games": Count(), "average": Mean(value="x")}} | options))
+
+
+def partition(*tables: Table, at: int = 0, of: int = 2) -> Partition:
+    """Partition 1 of the topic, resumed at an offset."""
+    app = App("app", tables=tables or [table()])
+    made = Partition(app, next(iter(app.streams.values())), 1, of)
+    made.resume(at, IDENTITY)
+    return made
+
+
+def batch(
+    *events: object, start: int = 0, key: bytes | None = b"k", next_offset: int | None = None, keys: object = None
+) -> WireBatch:
+    values: list[bytes | None] = [e if isinstance(e, bytes) else json.dumps(e).encode() for e in events]
+    names = [key] * len(values)
+    if isinstance(keys, list):
+        names = keys
+    end = start + len(values)
+    return WireBatch(
+        "scores", 1, start, end if next_offset is None else next_offset, names, values, list(range(start, end)),
+        [1_700_000_000_000] * len(values),
+    )  # fmt: skip
+
+
+def append_to(cut: Cut, topic: str) -> Append:
+    (found,) = [append for append in cut.appends if append.topic == topic]
+    return found
+
+
+def games(cut: Cut, topic: str = "app-player") -> list[int]:
+    return [json.loads(value or b"")["games"] for value in append_to(cut, topic).values]
+
+
+def meta(cut: Cut, name: str = "player") -> dict[str, Any]:
+    log = append_to(cut, f"app-{name}-changelog")
+    (value,) = [value for key, value in zip(log.keys, log.values, strict=True) if key == META]
+    decoded: dict[str, Any] = json.loads(value or b"")
+    return decoded
+
+
+@pytest.mark.parametrize("start", [2, 4])
+def test_a_batch_that_does_not_start_at_the_position_is_refused_and_changes_nothing(start: int) -> None:
+    one = partition()
+    one.fold(batch({"x": 1}, {"x": 2}, {"x": 3}))
+    with pytest.raises(GapError, match=f"at 3, was given {start}"):
+        one.fold(batch({"x": 9}, start=start))
+    assert one.position == 3
+    assert games(one.cut()) == [1, 2, 3]
+
+
+def test_what_a_batch_explains_of_its_offsets_is_no_gap() -> None:
+    one = partition()
+    one.fold(batch({"x": 1}, next_offset=10))
+    one.fold(batch(start=10, next_offset=12))
+    one.fold(batch({"x": 2}, start=12))
+    cut = one.cut()
+    assert (cut.next_offset, games(cut)) == (13, [1, 2])
+
+
+def test_one_cut_carries_state_outputs_letters_and_the_same_offset_for_all_tables() -> None:
+    one = partition(table(), table("latest", emit="commit"))
+    one.fold(batch({"x": 1}, b"bad", {"x": 3}))
+    cut = one.cut()
+    assert meta(cut)["next_offset"] == meta(cut, "latest")["next_offset"] == cut.next_offset == 3
+    assert games(cut) == [1, 2]
+    assert games(cut, "app-latest") == [2]
+    assert append_to(cut, "app-dead-letters").values == [b"bad"]
+    assert append_to(cut, "app-dead-letters").partition == 1
+    assert meta(cut)["keys"] == 1
+    assert not one.moved
+    assert not one.changed
+
+
+def test_a_cut_is_a_copy_that_later_folds_do_not_change() -> None:
+    one = partition(table(operators={"games": Count(), "last": MovingMean(value="x", window=3)}))
+    one.fold(batch({"x": 1}, {"x": 2}))
+    cut = one.cut()
+    before = [(append.topic, list(append.keys), list(append.values)) for append in cut.appends]
+    one.fold(batch({"x": 3}, {"x": 4}, b"bad", start=2))
+    assert [(append.topic, append.keys, append.values) for append in cut.appends] == before
+    assert games(one.cut()) == [3, 4]
+
+
+def test_a_position_that_moved_without_events_is_committed_bare() -> None:
+    one = partition()
+    one.fold(batch(next_offset=2))
+    assert one.moved
+    assert not one.changed
+    cut = one.cut()
+    assert [append.topic for append in cut.appends] == ["app-player-changelog"]
+    assert meta(cut)["next_offset"] == 2
+
+
+def test_what_waits_is_measured_and_starts_again_after_a_cut() -> None:
+    one = partition()
+    one.fold(batch(*[{"x": n} for n in range(1_000)]))
+    waiting = one.waiting_bytes
+    written = sum(len(value or b"") + len(key or b"") for append in one.cut().appends for key, value in _pairs(append))
+    assert 0.8 * written < waiting < 1.2 * written
+    assert one.waiting_bytes == 0
+
+
+def _pairs(append: Append) -> Sequence[tuple[bytes | None, bytes | None]]:
+    return list(zip(append.keys, append.values, strict=True)) if append.topic == "app-player" else []
+
+
+def test_a_batch_with_a_bad_event_stops_where_the_table_says_so() -> None:
+    one = partition(table(on_error="stop"))
+    with pytest.raises(RunError, match="scores-1 at offset 1"):
+        one.fold(batch({"x": 1}, b"bad"))
+    assert one.position == 0
+
+
+@pytest.mark.parametrize("key", [None, b"bob"])
+def test_a_record_key_that_is_not_the_field_is_evidence_only_where_there_are_other_partitions(
+    key: bytes | None,
+) -> None:
+    event = {"who": "ann", "x": 1}
+    with pytest.raises(KafkaStateError, match=r"not partitioned by the field .who.: .* scores-1 offset 0"):
+        partition(table(stream=BY_FIELD)).fold(batch(event, key=key))
+    partition(table(stream=BY_FIELD), of=1).fold(batch(event, key=key))
+    vouched = Stream("scores", topic="scores", key="who", partitioned_by_key=True)
+    partition(table(stream=vouched)).fold(batch(event, key=key))
+
+
+def test_a_key_that_a_sibling_holds_is_evidence_and_moves_nothing() -> None:
+    here, there = partition(table(stream=BY_FIELD)), partition(table(stream=BY_FIELD))
+    there.fold(batch({"who": "ann", "x": 1}, key=b"ann"), [here])
+    here.fold(batch({"who": "bob", "x": 1}, key=b"bob"), [there])
+    with pytest.raises(KafkaStateError, match="the key 'ann' is in partition 1 and in another one"):
+        here.fold(batch({"who": "ann", "x": 1}, key=b"ann", start=1), [there])
+    assert here.position == 1
+
+
+def test_the_records_own_key_may_be_in_several_partitions() -> None:
+    here, there = partition(), partition()
+    there.fold(batch({"x": 1}), [here])
+    here.fold(batch({"x": 1}), [there])
+    assert here.position == there.position == 1
+
+
+@pytest.mark.parametrize("publish", ["readout", "state", "both"])
+@pytest.mark.parametrize("emit", ["every", "commit"])
+def test_no_record_is_larger_than_the_largest(publish: Any, emit: Any) -> None:
+    wide = table(emit=emit, operators={"last": MovingMean(value="x", window=300, publish=publish)})
+    one = partition(wide)
+    key = b"\x01" * 4_096  # JSON writes each of these bytes as six
+    one.fold(batch(*[{"x": -2.2250738585072014e-308 * (n + 1)} for n in range(300)], key=key))
+    cut = one.cut()
+    log, output = append_to(cut, "app-player-changelog"), append_to(cut, "app-player")
+    assert max(len(k or b"") + len(v or b"") for k, v in zip(log.keys, log.values, strict=True)) < largest_state(wide)
+    assert max(len(k or b"") + len(v or b"") for k, v in zip(output.keys, output.values, strict=True)) < largest_output(
+        wide
+    )
