@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -249,6 +250,12 @@ class Partition:
         self.waiting_bytes = 0
         self._cut_position = self.position
         return cut
+
+    @cached_property
+    def has_foreign_operators(self) -> bool:
+        """Whether code that is not ours folds here: nobody knows how long it takes."""
+        operators = (operator for table in self.tables.values() for operator in table.table.operators.values())
+        return any(not type(operator).__module__.startswith("operators.") for operator in operators)
 
     @property
     def moved(self) -> bool:
