@@ -37,10 +37,10 @@ session_timeout = "{session}s"
 http = "127.0.0.1:${{PORT}}"
 
 [streams.scores]
-topic = "{name}-scores"
+topic = "{source}-scores"
 
 [streams.sensors]
-topic = "{name}-sensors"
+topic = "{source}-sensors"
 
 [tables.player]
 stream = "scores"
@@ -87,26 +87,30 @@ class Report:
 
 
 class Arena:
-    """One app on one broker, its workers, its load and its truth."""
+    """One app on one broker, its workers, its load and its truth; ``beside`` another one, it reads the same events."""
 
-    def __init__(self, brokers: str, folder: Path, name: str, seed: int) -> None:
+    def __init__(self, brokers: str, folder: Path, name: str, seed: int, beside: Arena | None = None) -> None:
         self.brokers = brokers
         self.name = name
+        self.source: str = name if beside is None else beside.source
         self.folder = folder
         self.random = random.Random(seed)
         self._load_random = random.Random(seed + 1)
-        self.file = folder / "pipeline.toml"
-        self.file.write_text(CONFIG.format(name=name, brokers=brokers, session=SESSION_SECONDS))
-        self.truth: dict[str, dict[str, Truth]] = {stream: defaultdict(Truth) for stream in PARTITIONS}
+        self.file = folder / f"{name}.toml"
+        self.file.write_text(CONFIG.format(name=name, source=self.source, brokers=brokers, session=SESSION_SECONDS))
+        self.truth: dict[str, dict[str, Truth]] = (
+            {stream: defaultdict(Truth) for stream in PARTITIONS} if beside is None else beside.truth
+        )
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.faults: list[str] = []
-        self._log = folder / "workers.log"
-        self._make_topics()
+        self._log = folder / f"{name}.log"
+        if beside is None:
+            self._make_topics()
 
     def _make_topics(self) -> None:
         admin = KafkaAdminClient(bootstrap_servers=self.brokers)
         admin.create_topics(
-            {f"{self.name}-{s}": {"num_partitions": n, "replication_factor": 1} for s, n in PARTITIONS.items()}
+            {f"{self.source}-{s}": {"num_partitions": n, "replication_factor": 1} for s, n in PARTITIONS.items()}
         )
         admin.close()
 
@@ -114,11 +118,15 @@ class Arena:
 
     def start(self, number: int, point: str | None = None) -> None:
         """Start worker ``number``; at ``point`` (a named step of the protocol) it kills itself once."""
-        env = os.environ | {"PORT": str(_free_port())} | ({"KILL_AT": point} if point else {})
+        env = self.environment() | ({"KILL_AT": point} if point else {})
         with self._log.open("ab") as log:
             self.workers[number] = subprocess.Popen(
                 [sys.executable, str(WORKER), str(self.file)], env=env, stdout=log, stderr=log
             )
+
+    def environment(self) -> dict[str, str]:
+        """What the configuration asks of the environment, and the rest of it."""
+        return os.environ | {"PORT": str(_free_port())}
 
     def kill(self, number: int, how: int) -> None:
         """Send a signal to a worker."""
@@ -191,7 +199,7 @@ class Arena:
         stream = self._load_random.choice(["scores", "scores", "sensors"])
         key = f"{stream}-{self._load_random.randrange(keys)}"
         x = self._load_random.uniform(-1e6, 1e6)
-        producer.send(f"{self.name}-{stream}", key=key.encode(), value=json.dumps({"x": x}).encode())
+        producer.send(f"{self.source}-{stream}", key=key.encode(), value=json.dumps({"x": x}).encode())
         truth = self.truth[stream][key]
         truth.count += 1
         truth.total += Fraction(x)
@@ -201,7 +209,7 @@ class Arena:
     def drained(self, timeout: float = 60) -> None:
         """Wait until the group has committed the end of every source partition."""
         admin = KafkaConsumer(bootstrap_servers=self.brokers, group_id=self.name, enable_auto_commit=False)
-        parts = [TopicPartition(f"{self.name}-{s}", p) for s, n in PARTITIONS.items() for p in range(n)]
+        parts = [TopicPartition(f"{self.source}-{s}", p) for s, n in PARTITIONS.items() for p in range(n)]
         deadline = time.monotonic() + timeout
         try:
             while True:
@@ -221,6 +229,14 @@ class Arena:
         for table, stream in TABLES.items():
             self._check_table(table, stream, report)
         return report
+
+    def history(self, table: str) -> dict[str, list[dict[str, float]]]:
+        """By key, every committed output in order, without where it stands in the source."""
+        found: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for record in self.read(f"{self.name}-{table}", PARTITIONS[TABLES[table]]):
+            value = json.loads(record.value)
+            found[value["key"]].append({name: value[name] for name in value if name not in ("key", "time")})
+        return found
 
     def _check_table(self, table: str, stream: str, report: Report) -> None:
         truth, say = self.truth[stream], report.violations.append
