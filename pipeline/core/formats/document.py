@@ -144,23 +144,31 @@ class DocumentFormat:
     def _times(self, rows: list[Row]) -> Floats | None:
         if self._time is None:
             return None
-        times = list(map(self._get[self._time], rows))
+        get = self._get[self._time]
         try:
-            return np.array(times, np.float64) / self._units
+            return np.fromiter(map(get, rows), np.float64, len(rows)) / self._units
         except TypeError:
+            times = map(get, rows)
             seconds = (time.timestamp() if isinstance(time, datetime) else time / self._units for time in times)
-            return np.fromiter(seconds, np.float64, len(times))
+            return np.fromiter(seconds, np.float64, len(rows))
 
     def _columns(self, rows: list[Row]) -> dict[str, Floats]:
         columns: dict[str, Floats] = {}
         for field in self._numbers:
-            columns[field] = np.array(list(map(self._get[field], rows)), np.float64)
+            columns[field] = self._column(field, rows)
         for field, width in self._vectors.items():
             blank = (nan,) * width
             vectors = [blank if vector is None else vector for vector in map(self._get[field], rows)]
             numbers = np.fromiter(chain.from_iterable(vectors), np.float64, len(rows) * width)
             columns[field] = numbers.reshape(len(rows), width)
         return columns
+
+    def _column(self, field: str, rows: list[Row]) -> Floats:
+        get = self._get[field]
+        try:
+            return np.fromiter(map(get, rows), np.float64, len(rows))
+        except TypeError:  # where there is a null, which an array made of a list takes as NaN
+            return np.array(list(map(get, rows)), np.float64)
 
     def _find_bad_text(self, values: list[bytes | None], parsed: Parsed) -> None:
         """The decoder skips fields that nobody reads without looking whether their text is UTF-8."""

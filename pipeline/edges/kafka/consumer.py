@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from bisect import bisect_left
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -306,25 +305,16 @@ def _is_data(fetched: Any, wire: Any) -> bool:
 
 
 def _append(batch: WireBatch, wire: Any, position: int) -> None:
-    """Append a wire batch's records from ``position`` on: all of them, or none if the batch is damaged.
-
-    One loop without an intermediate list of records: a million objects kept alive at once cost more, in the garbage
-    collector's visits, than everything else done here.
-    """
-    keys, values, offsets, timestamps = columns = batch.keys, batch.values, batch.offsets, batch.timestamps
-    length = len(offsets)
-    try:
-        for record in wire:
-            keys.append(record.key)
-            values.append(record.value)
-            offsets.append(record.offset)
-            timestamps.append(record.timestamp)
-    except Exception:
-        for column in columns:
-            del column[length:]
-        raise
+    """Append a wire batch's records from ``position`` on: all of them, or none if the batch is damaged."""
+    rows = list(wire)
     # A fetch from the middle of a wire batch gets the whole of it.
-    behind = bisect_left(offsets, position, length) - length
-    if behind:
-        for column in columns:
-            del column[length : length + behind]
+    if rows and rows[0].offset < position:
+        rows = [row for row in rows if row.offset >= position]
+    if not rows:
+        return
+    first, last = rows[0].offset, rows[-1].offset
+    batch.keys.extend([row.key for row in rows])
+    batch.values.extend([row.value for row in rows])
+    batch.timestamps.extend([row.timestamp for row in rows])
+    # Offsets rise: where there are as many as they span, compaction left no hole and none has to be looked at.
+    batch.offsets.extend(range(first, last + 1) if last - first < len(rows) else [row.offset for row in rows])
