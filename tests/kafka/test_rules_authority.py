@@ -14,6 +14,7 @@ from pipeline.edges.kafka.admin import TopicSpec
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.commit import Committer
 from pipeline.edges.kafka.producer import TransactionalProducer
+from pipeline.edges.kafka.restore import Restore
 from pipeline.errors import KafkaStateError
 from tests.kafka.clients import unique
 from tests.kafka.pipelines import Site, drained, ended, refusal, running, scenario, until
@@ -142,6 +143,34 @@ def test_a_position_that_retention_has_passed_is_refused_at_the_start(site: Site
         assert "goes on at 5" in refused.cause
         assert "8 to 10" in refused.cause
         assert "retention" in refused.mend
+        assert _games(site) == [1, 2, 3, 4, 5]
+
+    scenario(work)
+
+
+def test_a_position_that_retention_passes_after_the_restore_ends_the_worker(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, restored, go_on = Restore.run, asyncio.Event(), asyncio.Event()
+
+    async def held(restore: Restore) -> object:
+        found = await original(restore)
+        restored.set()
+        await go_on.wait()
+        return found
+
+    async def work() -> None:
+        await _folded(site, 5)
+        site.send(5)
+        monkeypatch.setattr(Restore, "run", held)
+        async with running(site.app()) as plane:
+            await restored.wait()
+            await asyncio.to_thread(_delete_records, site, 8)
+            go_on.set()
+            passed = await ended(plane)
+        assert isinstance(passed, KafkaStateError)
+        assert "OffsetOutOfRange" in passed.cause
+        assert "reset" in passed.mend
         assert _games(site) == [1, 2, 3, 4, 5]
 
     scenario(work)

@@ -157,6 +157,36 @@ def test_a_commit_in_doubt_is_settled_without_a_restore(
     scenario(work)
 
 
+def test_a_producer_that_must_be_renewed_is_renewed_before_the_next_transaction(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A commit that took two requests counts, but the second one may still be on its way."""
+    commit, fence, fences = TransactionalProducer.commit, Committer.fence, 0
+
+    async def twice(producer: TransactionalProducer) -> None:
+        await commit(producer)
+        producer._clean = False
+
+    async def counted(committer: Committer) -> None:
+        nonlocal fences
+        fences += 1
+        await fence(committer)
+
+    async def work() -> None:
+        async with running(site.app()) as plane:
+            await until(lambda: site.committed() == 0, "it runs", plane)
+            monkeypatch.setattr(TransactionalProducer, "commit", twice)
+            monkeypatch.setattr(Committer, "fence", counted)
+            for sent in range(1, 4):
+                site.send(1)
+                await drained(site, plane)
+                assert fences == sent - 1
+            assert sample(plane.metrics, "restores_total", reason="assigned") == 1
+        assert _games(site) == [1, 2, 3]
+
+    scenario(work)
+
+
 @pytest.mark.parametrize("fenced", [False, True])
 def test_a_rebalance_during_the_fence_is_survived(site: Site, monkeypatch: pytest.MonkeyPatch, fenced: bool) -> None:
     original, gate, waiting = Committer.fence, asyncio.Event(), asyncio.Event()
