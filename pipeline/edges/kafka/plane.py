@@ -117,7 +117,7 @@ class Plane:
         if self._consumer is not None:
             await self._consumer.shutdown(max(0.5, min(3.0, deadline - time.monotonic())))
         if self.world is not None:
-            self.world.close()
+            await self.world.close()
         if self._crashed is not None and not self._crashed.done():
             self._crashed.set_result(None)
 

@@ -86,10 +86,11 @@ class World:
         except (KafkaError, TimeoutError, OSError) as error:
             raise Failed(f"the committed offset of {tp.topic}-{tp.partition} can't be read: {error!r}") from error
 
-    def close(self) -> None:
-        """Let the threads go."""
+    async def close(self) -> None:
+        """Let the threads go, and the administrator unless a call of its hangs."""
         self._thread.shutdown(wait=False, cancel_futures=True)
         self._asking.shutdown(wait=False, cancel_futures=True)
+        await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(self.admin.close))], timeout=self.deadlines.close)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
