@@ -173,7 +173,7 @@ class DocumentFormat:
     def _find_bad_text(self, values: list[bytes | None], parsed: Parsed) -> None:
         """The decoder skips fields that nobody reads without looking whether their text is UTF-8."""
         read = pick(values, parsed.index)
-        if b"".join(read).isascii():  # type: ignore[arg-type] # null values are not among them
+        if all(map(bytes.isascii, read)):  # type: ignore[arg-type] # null values are not among them
             return
         ascii_only = map(bytes.isascii, read)  # type: ignore[arg-type]
         for row in [row for row, plain in enumerate(ascii_only) if not plain]:
