@@ -39,7 +39,6 @@ commit_interval = "100ms"
 [streams.scores]
 topic = "${BENCH_TOPIC}"
 format = "json"
-key = "player"
 time = "ts"
 
 [tables.player]
