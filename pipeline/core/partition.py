@@ -218,8 +218,7 @@ class Partition:
             refused, nbytes = table.fold(events, self._counts)
             rejects += refused
             self.waiting_bytes += nbytes
-        if siblings and self.stream.key is not None:
-            self._check_siblings(siblings)
+        self.check_siblings(siblings)
         if rejects:
             self._reject(batch, rejects)
         self.position = batch.next
@@ -300,7 +299,14 @@ class Partition:
                 f"stream {self.stream.name} if equal values are always in one partition",
             )
 
-    def _check_siblings(self, siblings: Sequence[Partition]) -> None:
+    def check_siblings(self, siblings: Sequence[Partition]) -> None:
+        """See that no key that is new here, as all are after a restore, is in another partition too.
+
+        Raises:
+            KafkaStateError: the topic is not partitioned by the field that is the key.
+        """
+        if not siblings or self.stream.key is None:
+            return
         for name, table in self.tables.items():
             key = table.sightings.shared_with(sibling.tables[name].state.index for sibling in siblings)
             if key is not None:

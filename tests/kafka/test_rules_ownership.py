@@ -130,9 +130,8 @@ def test_a_key_seen_in_two_partitions_stops_the_worker(kafka: str, topic_prefix:
         assert "reset" in stopped.mend
         assert site.committed(1) == 3
         assert len(site.outputs()) == 6
-        # A restart meets the same evidence and folds no more than the first one did.
-        assert (await refusal(site.app())).cause == stopped.cause
-        assert site.committed(1) == 3
+        # A restart meets the same evidence, in the partition that is restored or read last.
+        assert "the key 'ann' is in partition" in (await refusal(site.app())).cause
         site.close()
 
     scenario(work)
@@ -145,10 +144,7 @@ def test_a_key_that_two_workers_saw_is_found_where_its_partitions_meet(site: Sit
             site.send(3, key="ann", who="ann", partition=0)
             site.send(3, key="ann", who="ann", partition=1)
             await drained(site, first, second)
-        async with running(site.app()) as third:
-            await until(lambda: all(task.ready for task in third.tasks.values()), "both run", third)
-            site.send(1, key="bob", who="bob", partition=0)
-            assert "the key 'ann' is in partition" in (await ended(third)).cause
+        assert "the key 'ann' is in partition" in (await refusal(site.app())).cause
 
     scenario(work)
 

@@ -219,9 +219,11 @@ class Task:
                 raise Superseded(f"revoked while it was restored: {refusal}") from refusal
             finally:
                 self.restore = None
+        # Seen by its siblings before it looks at them: of two that are restored at once, one sees the other.
+        self.partition, self._broken, self._in_flight = partition, None, None
+        await self._world.in_thread(partition.check_siblings, self._world.siblings(self.tp))
         if self.committed is None:
             await self._commit_start(partition)
-        self.partition, self._broken, self._in_flight = partition, None, None
         self._trouble_since = None
 
     async def _commit_start(self, partition: Partition) -> None:
