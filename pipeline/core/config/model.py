@@ -24,7 +24,7 @@ Start = Literal["earliest", "latest"]
 Emit = Literal["every", "commit"]
 Missing = Literal["dead-letter", "skip"]
 OnError = Literal["dead-letter", "stop"]
-OnNull = Literal["dead-letter", "delete"]
+OnNull = Literal["dead-letter"]
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
@@ -92,7 +92,7 @@ class Table:
         OnError, "dead-letter", "What becomes of an event that can't be folded: a dead letter, or the worker stops."
     )
     on_null: Option[OnNull, OnNull] = kinds.choice(
-        OnNull, "dead-letter", "What a record with a null value does: a dead letter, or the key's state is deleted."
+        OnNull, "dead-letter", "What becomes of a record with a null value: a dead letter."
     )
     metrics_keys: Option[Sequence[str], tuple[str, ...]] = kinds.texts(
         "a list of different keys", "The keys whose values are exposed as metrics."

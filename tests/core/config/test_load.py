@@ -71,7 +71,7 @@ def test_every_option_reaches_its_object() -> None:
         output = "o"
         missing = "skip"
         on_error = "stop"
-        on_null = "delete"
+        on_null = "dead-letter"
         metrics.keys = ["x", "y"]
         operators.mean = { type = "mean", value = "a b", publish = "both" }
     """
