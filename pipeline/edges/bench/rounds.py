@@ -19,7 +19,7 @@ from pipeline.edges.process import Worker
 from pipeline.errors import RunError
 
 _DRAIN_LIMIT = 20_000
-_LOOK_SECONDS = 0.01
+_LOOK_SECONDS = 0.05
 _GIVE_UP_SECONDS = 300.0
 
 
