@@ -240,6 +240,7 @@ def test_an_operator_slower_than_the_session_is_not_evicted(site: Site) -> None:
             site.send(5)
             await drained(site, plane)
             assert Sleeper.naps == 1
+            await asyncio.sleep(SESSION_SECONDS)  # an eviction is noticed with the next heartbeat
             assert sample(plane.metrics, "rebalances_total") == 1
             assert sample(plane.metrics, "fenced_total") == 0
         assert _games(site) == list(range(1, 8))
