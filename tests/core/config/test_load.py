@@ -89,7 +89,7 @@ def test_every_option_reaches_its_object() -> None:
     }
     operators = {"mean": Mean(value="a b", publish="both")}
     assert app.tables == {
-        "t": Table("t", app.streams["s"], operators, "commit", "o", "skip", "stop", "delete", ["x", "y"])
+        "t": Table("t", app.streams["s"], operators, "commit", "o", "skip", "stop", "dead-letter", ["x", "y"])
     }
 
 
