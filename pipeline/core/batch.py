@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,8 +26,8 @@ class WireBatch:
     next: int
     keys: list[bytes | None]
     values: list[bytes | None]
-    offsets: list[int]
-    timestamps: list[int]
+    offsets: Sequence[int]
+    timestamps: Sequence[int]
 
     def __len__(self) -> int:
         return len(self.offsets)

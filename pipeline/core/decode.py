@@ -47,7 +47,7 @@ class Decoder:
             flaws.setdefault(row, Reject(int(index[row]), "key", reason))
         times = parsed.times
         if times is None:
-            times = np.array(pick(batch.timestamps, index), np.float64) / UNITS["ms"]
+            times = np.fromiter(batch.timestamps, np.float64, len(batch))[index] / UNITS["ms"]
         events = Events(
             index,
             keys,  # type: ignore[arg-type] # those that are None are flaws
@@ -104,7 +104,7 @@ def _offsets(batch: WireBatch, index: Ints) -> Ints:
     """The offsets of the records at these places; in a log without holes they need not be looked at one by one."""
     if len(index) and batch.offsets[-1] - batch.offsets[0] == len(batch) - 1:
         return batch.offsets[0] + index
-    return np.array(pick(batch.offsets, index), np.int64)
+    return np.fromiter(batch.offsets, np.int64, len(batch))[index]
 
 
 def _without(events: Events, rows: Collection[int]) -> Events:

@@ -245,7 +245,7 @@ def test_a_batch_that_breaks_off_gives_none_of_its_rows(kafka: str) -> None:
             await _replace_fetched(consumer, tp, bytes(_wire_batch(0, [0], 0) + torn))
             (drained,) = await consumer.drain({tp}, limit=100, timeout=0)
             batch = drained.batch
-            assert (batch.keys, batch.values, batch.offsets, len(batch.timestamps)) == ([b"k"], [b"0"], [0], 1)
+            assert (batch.keys, batch.values, list(batch.offsets), len(batch.timestamps)) == ([b"k"], [b"0"], [0], 1)
             assert (batch.start, batch.next) == (0, 1)
             with pytest.raises(PartitionError):
                 await consumer.drain({tp}, limit=100, timeout=0)
@@ -372,7 +372,7 @@ def test_shutdown_is_bounded_while_another_member_will_not_let_go(kafka: str) ->
 
             async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None: ...
 
-        arguments = {"group_id": group, "rebalance_timeout_ms": 60_000, "heartbeat_interval_ms": 200}
+        arguments: dict[str, Any] = {"group_id": group, "rebalance_timeout_ms": 60_000, "heartbeat_interval_ms": 200}
         first = ColumnarConsumer(ClientSettings(kafka), **arguments)
         await first.start()
         first.subscribe([topic], listener=Clinging())

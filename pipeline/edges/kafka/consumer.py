@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchError
@@ -199,14 +199,14 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         fetched = result._partition_records
         records = fetched._records
         start = fetched.next_fetch_offset
-        batch = WireBatch(tp.topic, tp.partition, start, start, [], [], [], [])
+        rows: list[Any] = []
         try:
-            while records.has_next() and len(batch) < limit:
+            while records.has_next() and len(rows) < limit:
                 wire = records.next_batch()
                 if not wire.validate_crc():
                     raise CorruptRecordException(f"wrong checksum in the batch at or after {fetched.next_fetch_offset}")
                 if _is_data(fetched, wire):
-                    _append(batch, wire, fetched.next_fetch_offset)
+                    rows += _from(list(wire), fetched.next_fetch_offset)
                 fetched.next_fetch_offset = wire.next_offset
         except Exception as error:  # whatever a damaged batch makes the codecs raise
             self._fail(tp, error)
@@ -219,10 +219,10 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             tp.partition,
             start,
             fetched.next_fetch_offset,
-            batch.keys,
-            batch.values,
-            batch.offsets,
-            batch.timestamps,
+            [row.key for row in rows],
+            [row.value for row in rows],
+            _offsets(rows),
+            _Timestamps(rows),
         )
 
     def _release(self, tp: TopicPartition) -> None:
@@ -304,17 +304,38 @@ def _is_data(fetched: Any, wire: Any) -> bool:
     return not wire.is_control_batch
 
 
-def _append(batch: WireBatch, wire: Any, position: int) -> None:
-    """Append a wire batch's records from ``position`` on: all of them, or none if the batch is damaged."""
-    rows = list(wire)
-    # A fetch from the middle of a wire batch gets the whole of it.
+def _from(rows: list[Any], position: int) -> list[Any]:
+    """The records from ``position`` on: a fetch from the middle of a wire batch gets the whole of it."""
     if rows and rows[0].offset < position:
-        rows = [row for row in rows if row.offset >= position]
-    if not rows:
-        return
-    first, last = rows[0].offset, rows[-1].offset
-    batch.keys.extend([row.key for row in rows])
-    batch.values.extend([row.value for row in rows])
-    batch.timestamps.extend([row.timestamp for row in rows])
-    # Offsets rise: where there are as many as they span, compaction left no hole and none has to be looked at.
-    batch.offsets.extend(range(first, last + 1) if last - first < len(rows) else [row.offset for row in rows])
+        return [row for row in rows if row.offset >= position]
+    return rows
+
+
+def _offsets(rows: list[Any]) -> Sequence[int]:
+    """The offsets of records, which rise; where compaction left no hole they need not be looked at one by one."""
+    if rows and rows[-1].offset - rows[0].offset == len(rows) - 1:
+        return range(rows[0].offset, rows[-1].offset + 1)
+    return [row.offset for row in rows]
+
+
+class _Timestamps(Sequence[int]):
+    """The timestamps of records, looked up when asked for: of most batches a few samples are wanted."""
+
+    def __init__(self, rows: list[Any]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> int: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[int]: ...
+    def __getitem__(self, place: int | slice) -> int | list[int]:
+        if isinstance(place, slice):
+            return [row.timestamp for row in self._rows[place]]
+        timestamp: int = self._rows[place].timestamp
+        return timestamp
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self[:])
