@@ -44,6 +44,7 @@ _REFUSALS = {
 EVENTS_A_DRAIN = 20_000
 _IDLE_SECONDS = 0.1
 _HELD_SECONDS = 0.01
+_LOOP_TURNS = 4
 _AGAIN_SECONDS = 0.5
 STOP_SECONDS = 9.0
 
@@ -192,6 +193,7 @@ class Plane:
                 continue
             for batch in drained:
                 self._failing_since.pop(batch.tp, None)
+                await _turns()
                 task = self.tasks.get(batch.tp)
                 if task is not None:
                     await task.fold(batch.batch, batch.assignment)
@@ -205,6 +207,12 @@ class Plane:
             raise KafkaStateError(failure.cause, "see the broker's log for this partition") from failure
         log.warning("%s; fetching again", failure)
         await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def _turns() -> None:
+    """Let the loop get on between two folds: the next fetch is asked for while this batch is folded, commits move."""
+    for _ in range(_LOOP_TURNS):
+        await asyncio.sleep(0)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
