@@ -26,10 +26,9 @@ class Worker:
 
     def __init__(self, config: Path, environment: Mapping[str, str], folder: Path) -> None:
         self.log = folder / "worker.log"
-        settings = [f"{name}={value}" for name, value in {**os.environ, **environment}.items()]
         # -P: a folder named pipeline where the user happens to be is not ours.
-        streamfold = [sys.executable, "-P", "-m", "pipeline.cli"]
-        self._child = Child(["/usr/bin/env", "-i", *settings, *streamfold, "run", str(config)], self.log, folder)
+        command = [sys.executable, "-P", "-m", "pipeline.cli", "run", str(config)]
+        self._child = Child(command, self.log, folder, {**os.environ, **environment})
 
     def check(self) -> None:
         """Raises RunError, with the last words of the worker, if it has ended."""

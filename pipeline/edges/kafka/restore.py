@@ -75,10 +75,8 @@ class Restore:
         found = await self._world.ask(self._world.admin.describe, names)
         missing = [name for name in names if name not in found]
         if missing:
-            raise KafkaStateError(
-                f"topic {', '.join(missing)} does not exist any more",
-                "`streamfold reset FILE` starts again from the first event; restore the topic if its data matters",
-            )
+            # Without a leader for the moment, or deleted: the watch tells these apart, and ends the worker.
+            raise Failed(f"topic {', '.join(missing)} is not to be had")
         return found
 
     def _check_topics(self, topics: dict[str, TopicInfo], partition: Partition) -> None:
