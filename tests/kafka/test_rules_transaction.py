@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 from aiokafka import TopicPartition
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from operators import LinearAttention
+from operators import Count, LinearAttention
+from operators.grouping import Ints
+from operators.operator import Batch, State
 from pipeline.edges.kafka.admin import TopicSpec
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.commit import Committer, transactional_id
@@ -233,6 +237,33 @@ def test_a_stop_on_a_bad_event_commits_nothing_of_its_batch(site: Site) -> None:
         async with running(site.app()) as plane:
             await drained(site, plane)
         assert _games(site) == list(range(1, 10))
+
+    scenario(work)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slow(Count):
+    """Takes so long that a commit falls due while it folds."""
+
+    def fold(self, state: State, batch: Batch, *, each: bool) -> Ints | None:
+        time.sleep(1)
+        return super().fold(state, batch, each=each)
+
+
+def test_a_commit_that_waits_for_a_fold_does_not_take_what_the_fold_left_half_done(site: Site) -> None:
+    async def work() -> None:
+        app = site.app([site.table(operators={"games": Slow()}, on_error="stop")], commit_interval="1500ms")
+        async with running(app) as plane:
+            site.send_raw([b'{"x": 1}'])
+            await drained(site, plane)  # a first commit is made at once; the next one is due in the middle of ...
+            site.send_raw([b'{"x": 1}'])
+            await asyncio.sleep(0.3)
+            site.send_raw([b'{"x": 1}', b"not an event"])  # ... this fold
+            stopped = await ended(plane)
+        assert isinstance(stopped, RunError)
+        async with running(site.app([site.table(operators={"games": Slow()})])) as plane:
+            await drained(site, plane)
+        assert _games(site) == [1, 2, 3]
 
     scenario(work)
 

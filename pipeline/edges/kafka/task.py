@@ -34,6 +34,7 @@ T = TypeVar("T")
 FULL_BYTES = 32 * 1024 * 1024
 BARE_MOVE_SECONDS = 5.0
 PARK_SECONDS = 5.0
+CLOSE_SECONDS = 3.0
 LOOP_STEP_SECONDS = 0.05
 _AGAIN_SECONDS = 0.1
 
@@ -77,8 +78,8 @@ class Task:
         self._last_commit = 0.0
         self._trouble_since: float | None = None
         self._broken: Exception | None = None
-        self._closing = False
         self._life: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     # What the plane asks of it
 
@@ -101,16 +102,24 @@ class Task:
                 await self._idle.wait()
         except TimeoutError:
             log.warning("%s could not be committed within %s s of its revocation", self.name, PARK_SECONDS)
-            await self.close()
+            self._begin_to_end()
 
     async def close(self) -> None:
         """End the task; what is not committed is dropped. The next owner folds it again."""
-        self._closing = True
+        await asyncio.wait([self._begin_to_end()])
+
+    def _begin_to_end(self) -> asyncio.Task[None]:
+        """Ends once, in the background: a revocation does not wait for it."""
+        if self._ending is None:
+            self._enter(Phase.CLOSED)
+            self._ending = self._world.spawn(self._end(), f"close {self.name}")
+        return self._ending
+
+    async def _end(self) -> None:
         self._leaving.set()
         if self._life is not None:
             self._life.cancel()
-            await asyncio.wait([self._life], timeout=3)
-        self._enter(Phase.CLOSED)
+            await asyncio.wait([self._life], timeout=CLOSE_SECONDS)
         await self._committer.abandon()
 
     @property
@@ -171,7 +180,7 @@ class Task:
 
     async def _live(self) -> None:
         try:
-            while not self._closing:
+            while self.phase is not Phase.CLOSED:
                 try:
                     await self._assignment_given()
                     if self.partition is None:
@@ -252,9 +261,7 @@ class Task:
             await self._wait_for_work()
             leaving = self._leaving.is_set()
             assert self.partition is not None
-            if self._broken is not None:
-                raise self._broken
-            if self.partition.moved:
+            if self.partition.moved or self._broken is not None:
                 await self._commit()
             if leaving:
                 return
@@ -276,6 +283,8 @@ class Task:
                 pass
 
     def _enter(self, phase: Phase) -> None:
+        if self.phase is Phase.CLOSED:
+            return
         self.phase = phase
         if phase is Phase.RUNNING:
             self._idle.clear()
@@ -300,8 +309,10 @@ class Task:
         self._world.metrics.committed(self._stream.name, self.tp, cut, time.monotonic() - began)
 
     async def _cut(self) -> Cut:
-        """Step 1: a consistent copy. A fold and a cut exclude each other."""
+        """Step 1: a consistent copy. A fold and a cut exclude each other; what a broken fold left is never cut."""
         async with self._folding:
+            if self._broken is not None:
+                raise self._broken
             assert self.partition is not None
             return self.partition.cut()
 
