@@ -11,6 +11,7 @@ from pathlib import Path
 from aiokafka import TopicPartition
 
 from pipeline.core.batch import WireBatch
+from pipeline.edges.host.service import calm_the_collector
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
@@ -52,6 +53,7 @@ async def drain(settings: ClientSettings, ends: Mapping[TopicPartition, int]) ->
             consumer.seek(tp, 0)
         batches: list[WireBatch] = []
         left = dict(ends)
+        calm_the_collector()
         wall, cpu = time.perf_counter(), time.process_time()
         while left:
             for drained in await consumer.drain(left, limit=_DRAIN_LIMIT, timeout=1.0):

@@ -38,7 +38,7 @@ class PlaneService(Service):
     async def on_start(self) -> None:
         """Start the plane; raises what it raises."""
         self._host.announce()
-        _calm_the_collector()
+        calm_the_collector()
         self._starting = asyncio.ensure_future(self._host.plane.start())
         await self._starting
         self._host.introduce()
@@ -67,7 +67,7 @@ class PlaneService(Service):
             )
 
 
-def _calm_the_collector() -> None:
+def calm_the_collector() -> None:
     """Have Python look for cycles rarely, and never again in what the modules hold.
 
     A drain makes an object for each record and drops it at once; at Python's own threshold of 700 of them the collector
