@@ -6,9 +6,9 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from aiokafka import TopicPartition
 from kafka import KafkaConsumer, KafkaProducer
@@ -32,7 +32,9 @@ OPERATORS: Mapping[str, Operator] = {"games": Count(), "average": Mean(value="x"
 
 
 class Site:
-    """One app with one stream (and one table, unless told otherwise) on a broker."""
+    """One app with one stream (and one table, unless told otherwise) on a broker; closed when its test ends."""
+
+    _open: ClassVar[list[Site]] = []
 
     def __init__(self, kafka: str, name: str, partitions: int = 1, **stream: Any) -> None:
         self.kafka = kafka
@@ -41,6 +43,7 @@ class Site:
         self.partitions = partitions
         self.stream = Stream("events", topic=self.source, **stream)
         self.admin = Admin(ClientSettings(kafka))
+        self._open.append(self)
         self.admin.create([TopicSpec.source(self.source, partitions)])
 
     def app(self, tables: Sequence[Table] | None = None, **options: Any) -> App:
@@ -65,15 +68,15 @@ class Site:
         partition: int = 0,
         timestamp_ms: int | None = None,
     ) -> None:
-        producer = KafkaProducer(bootstrap_servers=self.kafka, max_request_size=10_000_000)
         raw = key.encode() if isinstance(key, str) else key
-        sent = [
-            producer.send(self.source, value, raw, partition=partition, timestamp_ms=timestamp_ms) for value in values
-        ]
-        producer.flush()
-        for future in sent:
-            future.get()
-        producer.close()
+        with closing(KafkaProducer(bootstrap_servers=self.kafka, max_request_size=10_000_000)) as producer:
+            sent = [
+                producer.send(self.source, value, raw, partition=partition, timestamp_ms=timestamp_ms)
+                for value in values
+            ]
+            producer.flush()
+            for future in sent:
+                future.get()
 
     def committed(self, partition: int = 0) -> int | None:
         return self._all_committed().get(self.tp(partition))
@@ -125,8 +128,10 @@ class Site:
         records = self.records(f"{self.name}-{table}-changelog")
         return {record.partition: json.loads(record.value) for record in records if record.key == META}
 
-    def close(self) -> None:
-        self.admin.close()
+    @classmethod
+    def close_all(cls) -> None:
+        while cls._open:
+            cls._open.pop().admin.close()
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -64,23 +64,19 @@ class Site:
         self.file.write_text(CONFIG.format(name=name, brokers=brokers, port=port))
 
     def make_sources(self) -> None:
-        admin = Admin(ClientSettings(self.brokers))
-        admin.create([TopicSpec.source(f"{self.name}.scores", 4), TopicSpec.source(f"{self.name}.machine", 1)])
-        admin.close()
+        with closing(Admin(ClientSettings(self.brokers))) as admin:
+            admin.create([TopicSpec.source(f"{self.name}.scores", 4), TopicSpec.source(f"{self.name}.machine", 1)])
 
     def send(self, stream: str, events: Sequence[tuple[bytes, Mapping[str, object]]]) -> None:
-        producer = KafkaProducer(bootstrap_servers=self.brokers)
-        for key, event in events:
-            producer.send(f"{self.name}.{stream}", key=key, value=json.dumps(event).encode())
-        producer.flush()
-        producer.close()
+        with closing(KafkaProducer(bootstrap_servers=self.brokers)) as producer:
+            for key, event in events:
+                producer.send(f"{self.name}.{stream}", key=key, value=json.dumps(event).encode())
+            producer.flush()
 
     def committed(self) -> int:
         """How many source events the group has committed."""
-        admin = Admin(ClientSettings(self.brokers))
-        offsets = admin.committed(self.name)
-        admin.close()
-        return sum(offsets.values())
+        with closing(Admin(ClientSettings(self.brokers))) as admin:
+            return sum(admin.committed(self.name).values())
 
     def streamfold(self, *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""

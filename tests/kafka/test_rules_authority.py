@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer
@@ -21,10 +21,8 @@ from tests.kafka.pipelines import Site, drained, ended, refusal, running, scenar
 
 
 @pytest.fixture
-def site(kafka: str, topic_prefix: str) -> Iterator[Site]:
-    site = Site(kafka, topic_prefix)
-    yield site
-    site.close()
+def site(kafka: str, topic_prefix: str) -> Site:
+    return Site(kafka, topic_prefix)
 
 
 async def _folded(site: Site, count: int) -> None:
@@ -350,7 +348,6 @@ def test_latest_begins_once_wherever_the_first_start_dies(
             await drained(site, plane)
         # Begun at 4, the three events in between count; not begun at all, it begins where the end is now.
         assert _games(site) == list(range(1, 6 if when.startswith("after") else 3))
-        site.close()
 
     scenario(work)
 

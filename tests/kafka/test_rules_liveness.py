@@ -37,10 +37,8 @@ def own() -> Iterator[str]:
 
 
 @pytest.fixture
-def site(own: str, topic_prefix: str) -> Iterator[Site]:
-    site = Site(own, topic_prefix)
-    yield site
-    site.close()
+def site(own: str, topic_prefix: str) -> Site:
+    return Site(own, topic_prefix)
 
 
 def _games(site: Site) -> list[int]:
@@ -178,7 +176,6 @@ def test_a_storm_of_rebalances_shorter_than_a_restore_makes_progress(
         outputs = site.outputs()
         for partition in range(3):
             assert [o["games"] for o in outputs if o["key"] == f"k{partition}"] == list(range(1, 51))
-        site.close()
 
     scenario(work)
 

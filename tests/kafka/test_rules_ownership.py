@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -17,11 +16,9 @@ from tests.kafka.pipelines import Site, drained, ended, refusal, running, sample
 
 
 @pytest.fixture
-def site(kafka: str, topic_prefix: str) -> Iterator[Site]:
+def site(kafka: str, topic_prefix: str) -> Site:
     """A topic of two partitions whose key is a field."""
-    site = Site(kafka, topic_prefix, partitions=2, key="who")
-    yield site
-    site.close()
+    return Site(kafka, topic_prefix, partitions=2, key="who")
 
 
 def test_two_streams_on_one_worker_and_on_two_never_fence_each_other(kafka: str, topic_prefix: str) -> None:
@@ -60,8 +57,6 @@ def test_two_streams_on_one_worker_and_on_two_never_fence_each_other(kafka: str,
             for name in streams
             for partition in range(counts[name])
         ]
-        for site in sites.values():
-            site.close()
 
     scenario(work)
 
@@ -89,7 +84,6 @@ def test_all_tables_of_a_partition_commit_together(kafka: str, topic_prefix: str
         for partition, end in ((0, 35), (1, 15)):
             assert offsets["one", partition] == offsets["two", partition]
             assert offsets["one", partition][-1] == end
-        site.close()
 
     scenario(work)
 
@@ -132,7 +126,6 @@ def test_a_key_seen_in_two_partitions_stops_the_worker(kafka: str, topic_prefix:
         assert len(site.outputs()) == 6
         # A restart meets the same evidence, in the partition that is restored or read last.
         assert "the key 'ann' is in partition" in (await refusal(site.app())).cause
-        site.close()
 
     scenario(work)
 
@@ -157,7 +150,6 @@ def test_one_key_in_several_partitions_is_fine_where_the_key_is_the_records_own(
             site.send(3, key="ann", partition=0)
             site.send(3, key="ann", partition=1)
             await drained(site, plane)
-        site.close()
 
     scenario(work)
 

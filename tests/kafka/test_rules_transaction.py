@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -27,10 +26,8 @@ from tests.kafka.pipelines import Site, drained, ended, refusal, running, sample
 
 
 @pytest.fixture
-def site(kafka: str, topic_prefix: str) -> Iterator[Site]:
-    site = Site(kafka, topic_prefix)
-    yield site
-    site.close()
+def site(kafka: str, topic_prefix: str) -> Site:
+    return Site(kafka, topic_prefix)
 
 
 def _games(site: Site) -> list[int]:
@@ -106,7 +103,6 @@ def test_no_event_can_poison_a_commit(kafka: str, topic_prefix: str) -> None:
         letters = list(site.records(f"{site.name}-dead-letters"))
         assert sorted(dict(letter.headers)["stage"] for letter in letters) == [b"decode", b"key", b"key"]
         assert max(len(letter.value) for letter in letters) == 1_040_001
-        site.close()
 
     scenario(work)
 

@@ -128,9 +128,10 @@ def test_two_workers_share_the_keys_and_name_each_other(site: Site) -> None:
     site.send("scores", EVENTS)
     with site.running("--workers", "2", ready=2) as crew:
         until(lambda: site.committed() == len(EVENTS), 30, "all committed", crew)
-        until(lambda: shares(site) == [2, 2], 30, "two partitions each", crew)
+        # Five partitions with the machine's: who holds that one may hold one or two of the player's.
+        until(lambda: sum(shares(site)) == 4 and all(shares(site)), 30, "both hold some", crew)
         answers = {port: ask(port, "/tables/player/player-7") for port in (site.port, site.port + 1)}
-        assert sorted(status for status, _ in answers.values()) == [200, 421]
+        assert sorted(status for status, _ in answers.values()) == [200, 421], answers
         other = {site.port: site.port + 1, site.port + 1: site.port}
         for port, (status, answer) in answers.items():
             if status == 421:

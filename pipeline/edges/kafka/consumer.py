@@ -68,6 +68,11 @@ class Watermarks:
     high: int
 
 
+def _sticky() -> type[StickyPartitionAssignor]:
+    """A sticky assignor of one member's own: aiokafka keeps what the member held in the class, for all of a process."""
+    return type("StickyPartitionAssignor", (StickyPartitionAssignor,), {})
+
+
 class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer whose records come as columns. Read by `drain` only; the reading calls of aiokafka are not for use."""
 
@@ -91,7 +96,7 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return cls(
             settings,
             group_id=app.name,
-            partition_assignment_strategy=(StickyPartitionAssignor,),
+            partition_assignment_strategy=(_sticky(),),
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // 5,
             rebalance_timeout_ms=60_000,
