@@ -21,6 +21,7 @@ from operators.grouping import Floats, Groups, Ints
 from operators.options import OperatorError, field_names, one_of
 
 __all__ = [
+    "Algebra",
     "Batch",
     "Field",
     "FieldSpec",
@@ -36,6 +37,13 @@ __all__ = [
 
 Shape = tuple[int, ...]
 """Of one event's input: ``()`` for a number, ``(d,)`` for a vector of d numbers."""
+
+Algebra = Literal["group", "monoid", "ordered", "none"]
+"""How partial states of one key combine.
+
+``group``: those of any events, in any order, and events can be taken back; ``monoid``: of any events, in any order;
+``ordered``: a state of some events with one of the events right after them; ``none``: not at all.
+"""
 
 FieldSpec = str | Sequence[str]
 """What a role reads: the name of a field (a number or a vector), or the names of the scalar fields of a vector."""
@@ -57,6 +65,8 @@ class Field:
 @dataclass(frozen=True)
 class Ring:
     """The newest ``length`` inputs of a role, kept raw. The engine appends to it; the operator only reads.
+
+    The role ``time`` is the event time (seconds), which is there without an option.
 
     Slot ``n % length`` holds the n-th input (n from 0), n being the operator's field ``count`` (which every operator
     with rings has): the number of events folded.
@@ -123,6 +133,11 @@ class Operator(ABC):
 
     roles: ClassVar[tuple[str, ...]] = ("value",)
 
+    @property
+    def algebra(self) -> Algebra:
+        """How partial states combine; the methods that it promises are there, and the tests hold it to its word."""
+        return "none"
+
     def __post_init__(self) -> None:
         one_of("publish", self.publish, ("readout", "state", "both"))
         for role in self.roles:
@@ -155,3 +170,22 @@ class Operator(ABC):
     @abstractmethod
     def export(self, state: State) -> Sequence[Mapping[str, object]]:
         """The memory itself of each of the G keys as plain numbers and lists, for ``publish = "state"``."""
+
+    def merge(self, state: State, other: State) -> None:
+        """Take the memory of other events of the same G keys into ``state``, as if it had folded them too.
+
+        An ``ordered`` one takes events that came after its own. An operator with rings needs no method of its own: its
+        rings are all that there is to know, so :class:`operators.Memory` folds what the other one's hold.
+
+        Raises:
+            OperatorError: its algebra is ``none``.
+        """
+        raise OperatorError("type", f"{type(self).__name__} can't merge partial states")
+
+    def retract(self, state: State, batch: Batch) -> None:
+        """Take events back that the state has folded, in any order: what a ``group`` can.
+
+        Raises:
+            OperatorError: its algebra is not ``group``.
+        """
+        raise OperatorError("type", f"{type(self).__name__} can't take events back")

@@ -10,8 +10,9 @@ import pytest
 from operators import Ewma, LinearAttention, MovingMean
 from operators.grouping import group
 from operators.scan import running_sums
+from tests.operators.catalogue import expect
 from tests.operators.driver import Driver, parts
-from tests.operators.oracle import History, assert_close, expect
+from tests.operators.oracle import History, assert_close
 
 
 @pytest.mark.parametrize("length", [1, 3, 9, 100])

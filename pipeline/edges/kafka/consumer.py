@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchError
@@ -46,6 +47,8 @@ _LASTING: dict[type[BaseException], str] = {
 
 
 _JOIN_MARGIN_MS = 10_000
+
+_RUN = 256
 
 
 @dataclass(frozen=True)
@@ -204,14 +207,14 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         fetched = result._partition_records
         records = fetched._records
         start = fetched.next_fetch_offset
-        rows: list[Any] = []
+        columns = _Columns()
         try:
-            while records.has_next() and len(rows) < limit:
+            while records.has_next() and len(columns.keys) < limit:
                 wire = records.next_batch()
                 if not wire.validate_crc():
                     raise CorruptRecordException(f"wrong checksum in the batch at or after {fetched.next_fetch_offset}")
                 if _is_data(fetched, wire):
-                    rows += _from(list(wire), fetched.next_fetch_offset)
+                    columns.append(wire, fetched.next_fetch_offset)
                 fetched.next_fetch_offset = wire.next_offset
         except Exception as error:  # whatever a damaged batch makes the codecs raise
             self._fail(tp, error)
@@ -224,10 +227,10 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             tp.partition,
             start,
             fetched.next_fetch_offset,
-            [row.key for row in rows],
-            [row.value for row in rows],
-            _offsets(rows),
-            _Timestamps(rows),
+            columns.keys,
+            columns.values,
+            columns.offsets(),
+            columns.timestamps,
         )
 
     def _release(self, tp: TopicPartition) -> None:
@@ -309,38 +312,35 @@ def _is_data(fetched: Any, wire: Any) -> bool:
     return not wire.is_control_batch
 
 
-def _from(rows: list[Any], position: int) -> list[Any]:
-    """The records from ``position`` on: a fetch from the middle of a wire batch gets the whole of it."""
-    if rows and rows[0].offset < position:
-        return [row for row in rows if row.offset >= position]
-    return rows
+class _Columns:
+    """What records hold, as lists. A few records at a time are objects, so that these stay in the processor's cache."""
+
+    def __init__(self) -> None:
+        self.keys: list[bytes | None] = []
+        self.values: list[bytes | None] = []
+        self.timestamps: list[int] = []
+        self._offsets: list[Sequence[int]] = []
+
+    def append(self, wire: Iterable[Any], position: int) -> None:
+        """The records of a wire batch from ``position`` on: a fetch from the middle of one gets the whole of it."""
+        records = chain.from_iterable((wire,))  # aiokafka's own iterator can't be asked for twice
+        while run := list(islice(records, _RUN)):
+            if run[0].offset < position:
+                run = [record for record in run if record.offset >= position]
+            self.keys += [record.key for record in run]
+            self.values += [record.value for record in run]
+            self.timestamps += [record.timestamp for record in run]
+            self._offsets.append(_offsets(run))
+
+    def offsets(self) -> Sequence[int]:
+        """All of them, which rise; where compaction left no hole they were not looked at one by one."""
+        parts = [part for part in self._offsets if part]
+        if parts and parts[-1][-1] - parts[0][0] == len(self.keys) - 1:
+            return range(parts[0][0], parts[-1][-1] + 1)
+        return list(chain.from_iterable(parts))
 
 
-def _offsets(rows: list[Any]) -> Sequence[int]:
-    """The offsets of records, which rise; where compaction left no hole they need not be looked at one by one."""
-    if rows and rows[-1].offset - rows[0].offset == len(rows) - 1:
-        return range(rows[0].offset, rows[-1].offset + 1)
-    return [row.offset for row in rows]
-
-
-class _Timestamps(Sequence[int]):
-    """The timestamps of records, looked up when asked for: of most batches a few samples are wanted."""
-
-    def __init__(self, rows: list[Any]) -> None:
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, place: int) -> int: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[int]: ...
-    def __getitem__(self, place: int | slice) -> int | list[int]:
-        if isinstance(place, slice):
-            return [row.timestamp for row in self._rows[place]]
-        timestamp: int = self._rows[place].timestamp
-        return timestamp
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self[:])
+def _offsets(run: list[Any]) -> Sequence[int]:
+    if run and run[-1].offset - run[0].offset == len(run) - 1:
+        return range(run[0].offset, run[-1].offset + 1)
+    return [record.offset for record in run]
