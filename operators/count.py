@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from operators.grouping import Floats, Ints
-from operators.operator import Batch, Field, Layout, Operator, Shape, State
+from operators.operator import Algebra, Batch, Field, Layout, Operator, Shape, State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +20,11 @@ class Count(Operator):
     """
 
     roles: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def algebra(self) -> Algebra:
+        """A group."""
+        return "group"
 
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
         """The count."""
@@ -38,3 +43,11 @@ class Count(Operator):
     def export(self, state: State) -> Sequence[Mapping[str, object]]:
         """``{"count": n}``."""
         return [{"count": count} for count in state["count"].tolist()]
+
+    def merge(self, state: State, other: State) -> None:
+        """Add the counts."""
+        state["count"] += other["count"]
+
+    def retract(self, state: State, batch: Batch) -> None:
+        """Count backwards."""
+        state["count"] -= batch.groups.count

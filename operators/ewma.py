@@ -12,7 +12,7 @@ import numpy as np
 from operators.arithmetic import alike, divide, times
 from operators.duration import EXPECTED, Duration, seconds
 from operators.grouping import Block, Floats, Ints
-from operators.operator import Batch, Field, FieldSpec, Layout, Operator, OperatorError, Shape, State
+from operators.operator import Algebra, Batch, Field, FieldSpec, Layout, Operator, OperatorError, Shape, State
 from operators.options import flag, number
 from operators.scan import decayed_sums, running_max, two_sum
 
@@ -33,7 +33,7 @@ class Ewma(Operator):
     m_i = m_{i-1} + alpha (x_i - m_{i-1}); for ``alpha`` and ``span`` only.
 
     By ``alpha`` or ``span`` events weigh by their order of arrival. State: the count and the mean as a compensated sum
-    of its changes, 1 + 2d numbers.
+    of its changes, 1 + 2d numbers; with ``adjust = false`` also the first event, d more.
 
     By ``half_life`` an event that comes late has just the weight that its time gives it: in whatever order events
     arrive, the state is the same (forward decay). State: the count, the newest epoch and the compensated sums of
@@ -65,12 +65,17 @@ class Ewma(Operator):
             if not self.adjust:
                 raise OperatorError("adjust", "found false beside half_life, expected it beside alpha or span")
 
+    @property
+    def algebra(self) -> Algebra:
+        """A group by time; by arrival ordered."""
+        return "ordered" if self.half_life is None else "group"
+
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
         """The count and the mean; by time, the count and two sums instead."""
         shape = shapes["value"]
         count, lost = Field("count", dtype="<i8"), Field("lost", shape)
         if self.half_life is None:
-            return Layout((count, Field("mean", shape), lost))
+            return Layout((count, Field("mean", shape), lost, *(() if self.adjust else (Field("first", shape),))))
         weights = (Field("epoch", dtype="<i8"), Field("weight"), Field("weight_lost"))
         return Layout((count, Field("sum", shape), lost, *weights))
 
@@ -78,7 +83,8 @@ class Ewma(Operator):
         """Fold the batch; the mean after each event."""
         before = state["count"].copy()
         state["count"] += batch.groups.count
-        means = (self._fold_by_arrival if self.half_life is None else self._fold_by_time)(state, batch, before, each)
+        by = self._fold_by_arrival if self.half_life is None else self._fold_by_time
+        means = by(state, batch, before, each=each)
         return means if each else None
 
     def read(self, state: State, query: Floats | None = None) -> Floats:
@@ -96,7 +102,33 @@ class Ewma(Operator):
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return [row if row["count"] else {**row, "mean": None} for row in rows]
 
-    def _fold_by_arrival(self, state: State, batch: Batch, before: Ints, each: bool) -> Floats:
+    def merge(self, state: State, other: State) -> None:
+        """By time, add the sums at the later epoch; by arrival, let the other mean follow this one."""
+        if self.half_life is None:
+            self._append(state, other)
+        else:
+            _add_sums(state, other)
+        state["count"] += other["count"]
+
+    def retract(self, state: State, batch: Batch) -> None:
+        """By time: take the events out of the sums."""
+        if self.half_life is None:
+            super().retract(state, batch)
+        before = state["count"].copy()
+        state["count"] -= batch.groups.count
+        self._fold_by_time(state, batch, before, each=False, sign=-1.0)
+
+    @property
+    def _rate(self) -> float:
+        """The logarithm of what an event leaves of those before it."""
+        alpha = self._alpha
+        return math.log1p(-alpha) if alpha < 1 else -math.inf
+
+    @property
+    def _alpha(self) -> float:
+        return self.alpha if self.alpha is not None else 2.0 / (cast(float, self.span) + 1.0)
+
+    def _fold_by_arrival(self, state: State, batch: Batch, before: Ints, *, each: bool) -> Floats:
         """Move the mean; returns it after each event, or after each key's last.
 
         m = kept m_0 + new r, where r is the mean of the batch alone. While the old mean has most of the weight only its
@@ -105,9 +137,7 @@ class Ewma(Operator):
         """
         groups, column = batch.groups, batch.columns["value"]
         events, newest = (slice(None), groups.last) if each else (groups.last, slice(None))
-        alpha = self.alpha if self.alpha is not None else 2.0 / (cast(float, self.span) + 1.0)
-        rate = math.log1p(-alpha) if alpha < 1 else -math.inf
-        terms = alpha * column
+        rate, terms = self._rate, self._alpha * column
         key = groups.segment[events]
         since, first = groups.position[events] + 1, before[key] == 0
         kept, new = np.where(first, 0.0, np.exp(rate * since)), -np.expm1(rate * since)
@@ -118,14 +148,34 @@ class Ewma(Operator):
         else:
             fresh = groups.start[before == 0]
             terms[fresh] = column[fresh]
+            state["first"] = np.where(alike(before == 0, state["first"]), column[groups.start], state["first"])
             new = sums_to = np.where(first, 1.0, new)
         recent = decayed_sums(groups, lambda _, step: math.exp(rate * step), terms)[events]
         mean, lost = _mixed(state["mean"][key], state["lost"][key], kept, divide(recent, sums_to), new)
         state["mean"], state["lost"] = mean[newest], lost[newest]
         return mean + lost
 
-    def _fold_by_time(self, state: State, batch: Batch, before: Ints, each: bool) -> Floats:
+    def _append(self, state: State, other: State) -> None:
+        """Move the mean over the other one's events, as in a fold: m = kept m_0 + new r."""
+        some, no_more = np.minimum(state["count"], 1), other["count"] == 0
+        kept = some * np.exp(self._rate * np.maximum(other["count"], 1))
+        new, recent = 1.0 - kept, other["mean"] + other["lost"]
+        if self.adjust:
+            old, more = (-np.expm1(self._rate * np.maximum(part["count"], 1)) for part in (state, other))
+            total = -np.expm1(self._rate * np.maximum(state["count"] + other["count"], 1))
+            kept, new = kept * old / total, more / total
+        else:
+            # The other one starts at its first event, which has only the weight alpha if there were others before.
+            recent = divide(recent - times(kept, other["first"]), new)
+            state["first"] = np.where(alike(some > 0, recent), state["first"], other["first"])
+        mean, lost = _mixed(state["mean"], state["lost"], kept, recent, new)
+        for name, part in (("mean", mean), ("lost", lost)):
+            state[name] = np.where(alike(no_more, part), state[name], part)
+
+    def _fold_by_time(self, state: State, batch: Batch, before: Ints, *, each: bool, sign: float = 1.0) -> Floats:
         """Add to the sums of weights and weighted inputs; returns their ratio after each event, or each key's last.
+
+        With ``sign = -1`` events are taken out instead.
 
         The remainder of a division is exact, so the weight 2^(t / half_life) = 2^epoch 2^(rest / half_life) keeps all
         its digits however large t is.
@@ -137,7 +187,7 @@ class Ewma(Operator):
         epoch = np.rint((batch.time - rest) / half_life).astype(np.int64)
         old = np.where(before > 0, state["epoch"], epoch[groups.start])
         latest = np.maximum(running_max(groups, epoch), old[groups.segment])
-        weight = np.exp2(rest / half_life) * _halved(latest - epoch)
+        weight = sign * np.exp2(rest / half_life) * _halved(latest - epoch)
 
         def decay(block: Block, step: int) -> Floats | float:
             clock = latest[block.events]
@@ -156,6 +206,18 @@ class Ewma(Operator):
             totals.append(total + lost)
         state["epoch"] = latest[groups.last]
         return divide(totals[0], totals[1])
+
+
+def _add_sums(state: State, other: State) -> None:
+    """Add the sums of other events, all of them as of the later epoch."""
+    epoch = np.where(state["count"] > 0, state["epoch"], other["epoch"])
+    its_epoch = np.where(other["count"] > 0, other["epoch"], epoch)
+    latest = np.maximum(epoch, its_epoch)
+    kept, taken = _halved(latest - epoch), _halved(latest - its_epoch)
+    for high, low in (("sum", "lost"), ("weight", "weight_lost")):
+        total, error = two_sum(times(kept, state[high]), times(taken, other[high]))
+        state[high], state[low] = total, times(kept, state[low]) + times(taken, other[low]) + error
+    state["epoch"] = latest
 
 
 def _half_life(given: object) -> float:

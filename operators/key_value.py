@@ -39,6 +39,13 @@ class KeyValue(Operator):
             raise OperatorError("query", f"found {query} numbers, expected as many as the key has: {key}")
         return key, value
 
+    def take_newest(self, state: State, other: State) -> None:
+        """In a merge: where the other memory has events, the newest event is one of them."""
+        newer = other["count"] > 0
+        for name in ("query", "prediction", "error", "predicted"):
+            if name in state.fields:
+                state[name][newer] = other[name][newer]
+
     def queries(self, batch: Batch) -> Floats:
         """The query of each event, (N, d_k)."""
         return batch.columns["key" if self.query is None else "query"]

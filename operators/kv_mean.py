@@ -11,8 +11,8 @@ import numpy as np
 from operators.arithmetic import divide
 from operators.grouping import Floats, Ints
 from operators.key_value import KeyValue
-from operators.operator import Batch, Field, Layout, Shape, State
-from operators.scan import running_sums
+from operators.operator import Algebra, Batch, Field, Layout, Shape, State
+from operators.scan import add_sums, running_sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,11 @@ class KvMean(KeyValue):
     Reference: Neumaier, Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen, ZAMM 54 (1974).
     """
 
+    @property
+    def algebra(self) -> Algebra:
+        """A group: counts and sums add up."""
+        return "group"
+
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
         """The count, the compensated sum of the pairs and the newest query."""
         d_k, d_v = self.sizes(shapes)
@@ -36,8 +41,7 @@ class KvMean(KeyValue):
     def fold(self, state: State, batch: Batch, *, each: bool) -> dict[str, Floats] | None:
         """Add the batch to the sum; the means and the score after each event."""
         groups, queries = batch.groups, self.queries(batch)
-        pairs = np.concatenate([batch.columns["key"], batch.columns["value"]], axis=1)
-        running = running_sums(groups, state["sum"], state["lost"], pairs, each=each)
+        running = running_sums(groups, state["sum"], state["lost"], _pairs(batch), each=each)
         before = state["count"].copy()
         state["count"] += groups.count
         state["query"] = queries[groups.last]
@@ -55,6 +59,22 @@ class KvMean(KeyValue):
         means = self.read(state)
         rows = zip(state["count"].tolist(), means["key"].tolist(), means["value"].tolist(), strict=True)
         return [{"count": n, "key": key if n else None, "value": value if n else None} for n, key, value in rows]
+
+    def merge(self, state: State, other: State) -> None:
+        """Add counts and sums."""
+        state["count"] += other["count"]
+        add_sums(state["sum"], state["lost"], other["sum"], other["lost"])
+        self.take_newest(state, other)
+
+    def retract(self, state: State, batch: Batch) -> None:
+        """Take the pairs out of count and sum."""
+        state["count"] -= batch.groups.count
+        running_sums(batch.groups, state["sum"], state["lost"], -_pairs(batch), each=False)
+
+
+def _pairs(batch: Batch) -> Floats:
+    """Each event's key and value as one vector, (N, d_k + d_v)."""
+    return np.concatenate([batch.columns["key"], batch.columns["value"]], axis=1)
 
 
 def _means(total: Floats, count: Ints, query: Floats) -> dict[str, Floats]:

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from operators.grouping import Floats, Ints
 from operators.history import key_slices, newest, newest_lists, stretches
 from operators.key_value import Attention
-from operators.operator import Batch, Field, Layout, Readout, Ring, Shape, State
+from operators.operator import Algebra, Batch, Field, Layout, Readout, Ring, Shape, State
 from operators.options import whole
 
 _GATHERED = 1 << 17
@@ -37,6 +37,11 @@ class KvWindow(Attention):
     def __post_init__(self) -> None:
         super().__post_init__()
         whole("window", self.window, "of events")
+
+    @property
+    def algebra(self) -> Algebra:
+        """Ordered: the newest events are all there is."""
+        return "ordered"
 
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
         """The count, the newest query and the window."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,9 @@ from operators.arithmetic import divide
 from operators.feature_maps import FEATURE_MAPS, FeatureMapName
 from operators.grouping import Block, Floats
 from operators.key_value import Attention
-from operators.operator import Batch, Field, Layout, Readout, Shape, State
+from operators.operator import Algebra, Batch, Field, Layout, Readout, Shape, State
 from operators.options import one_of
-from operators.scan import two_sum
+from operators.scan import add_sums, two_sum
 
 _LENGTH = 128
 """Events of a key taken at once: their L x L products must stay cheaper than going one by one."""
@@ -41,6 +41,11 @@ class LinearAttention(Attention):
         super().__post_init__()
         one_of("feature_map", self.feature_map, tuple(FEATURE_MAPS))
 
+    @property
+    def algebra(self) -> Algebra:
+        """A group: mu and nu are sums over all events."""
+        return "group"
+
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
         """The count, mu and nu as compensated sums, and the newest query."""
         d_k, d_v = self.sizes(shapes)
@@ -52,14 +57,12 @@ class LinearAttention(Attention):
 
     def fold(self, state: State, batch: Batch, *, each: bool) -> Readout | None:
         """Add the batch to mu and nu; the read-out at each event."""
-        keys, values = self._features(batch.columns["key"]), batch.columns["value"]
-        pairs = np.concatenate([values, np.ones((len(values), 1))], axis=1)
+        keys, pairs = self._features(batch.columns["key"]), _with_one(batch.columns["value"])
         state["count"] += batch.groups.count
         needed = each or self.readout == "before"
         queries = self._features(self.queries(batch)) if needed else None
         sums = np.empty_like(pairs)
-        width = max(1, _CACHED // (keys.shape[1] * pairs.shape[1]))
-        for block in batch.groups.pieces(_LENGTH, width):
+        for block in self._pieces(batch, keys, pairs):
             events = block.events.T
             if queries is not None:
                 memory = state["memory"][block.groups] + state["lost"][block.groups]
@@ -78,8 +81,24 @@ class LinearAttention(Attention):
         mu, nu = memory[:, :, :-1].tolist(), memory[:, :, -1].tolist()
         return [{"mu": matrix, "nu": vector} for matrix, vector in zip(mu, nu, strict=True)]
 
+    def merge(self, state: State, other: State) -> None:
+        """Add mu and nu."""
+        state["count"] += other["count"]
+        add_sums(state["memory"], state["lost"], other["memory"], other["lost"])
+        self.take_newest(state, other)
+
+    def retract(self, state: State, batch: Batch) -> None:
+        """Take the pairs out of mu and nu."""
+        keys, pairs = self._features(batch.columns["key"]), _with_one(batch.columns["value"])
+        state["count"] -= batch.groups.count
+        for block in self._pieces(batch, keys, pairs):
+            _add(state, block, keys[block.events.T], -pairs[block.events.T])
+
     def _features(self, x: Floats) -> Floats:
         return FEATURE_MAPS[self.feature_map](x)
+
+    def _pieces(self, batch: Batch, keys: Floats, pairs: Floats) -> Iterator[Block]:
+        return batch.groups.pieces(_LENGTH, max(1, _CACHED // (keys.shape[1] * pairs.shape[1])))
 
     def _read_outs(self, memory: Floats, query: Floats, key: Floats, pair: Floats) -> Floats:
         """Both q'mu and q'nu of L events of g keys, (g, L, d_v + 1), from the memory before them and their pairs."""
@@ -87,6 +106,11 @@ class LinearAttention(Attention):
         weights = np.tril(query @ key.swapaxes(1, 2), own)
         sums: Floats = query @ memory + weights @ pair
         return sums
+
+
+def _with_one(values: Floats) -> Floats:
+    """Values (N, d_v) with a 1 behind, which makes nu the last column of mu."""
+    return np.concatenate([values, np.ones((len(values), 1))], axis=1)
 
 
 def _add(state: State, block: Block, key: Floats, pair: Floats) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from operators.arithmetic import divide
 from operators.grouping import Floats
-from operators.operator import Batch, Field, FieldSpec, Layout, Operator, Shape, State
-from operators.scan import running_sums
+from operators.operator import Algebra, Batch, Field, FieldSpec, Layout, Operator, Shape, State
+from operators.scan import add_sums, running_sums
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,11 @@ class Mean(Operator):
     """
 
     value: FieldSpec
+
+    @property
+    def algebra(self) -> Algebra:
+        """A group: counts and sums add up."""
+        return "group"
 
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
         """The count and the compensated sum."""
@@ -51,3 +56,13 @@ class Mean(Operator):
             {"count": count, "mean": mean if count else None}
             for count, mean in zip(state["count"].tolist(), self.read(state).tolist(), strict=True)
         ]
+
+    def merge(self, state: State, other: State) -> None:
+        """Add counts and sums."""
+        state["count"] += other["count"]
+        add_sums(state["sum"], state["lost"], other["sum"], other["lost"])
+
+    def retract(self, state: State, batch: Batch) -> None:
+        """Take the events out of count and sum."""
+        state["count"] -= batch.groups.count
+        running_sums(batch.groups, state["sum"], state["lost"], -batch.columns["value"], each=False)

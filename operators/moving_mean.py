@@ -10,7 +10,7 @@ import numpy as np
 from operators.arithmetic import divide
 from operators.grouping import Floats, Groups, Ints
 from operators.history import newest, newest_lists
-from operators.operator import Batch, Field, FieldSpec, Layout, Operator, Ring, RingView, Shape, State
+from operators.operator import Algebra, Batch, Field, FieldSpec, Layout, Operator, Ring, RingView, Shape, State
 from operators.options import whole
 from operators.scan import accumulate, running_sums, two_sum
 
@@ -40,6 +40,11 @@ class MovingMean(Operator):
         super().__post_init__()
         whole("window", self.window, "of events")
         whole("min_count", self.min_count, "of events", at_most=self.window)
+
+    @property
+    def algebra(self) -> Algebra:
+        """Ordered: the newest events are all there is."""
+        return "ordered"
 
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
         """The count, the compensated sum of the window and the greatest of what it lost, and the window."""

@@ -45,6 +45,13 @@ def running_sums(
     return result
 
 
+def add_sums(high: Floats, low: Floats, more: Floats, more_low: Floats) -> None:
+    """Add the compensated sums ``more + more_low`` to ``high + low``, in place."""
+    total, lost = two_sum(high, more)
+    high[...] = total
+    low += more_low + lost
+
+
 def accumulate(high: Floats, low: Floats, terms: Floats, errors: Floats | None = None) -> tuple[Floats, Floats]:
     """The compensated sums (L, g, ...) after each of L ranks of ``terms``, which start at ``high + low`` (g, ...)."""
     if len(terms) <= _NARROW:

@@ -11,7 +11,7 @@ import numpy as np
 from operators.arithmetic import divide
 from operators.grouping import Floats, Ints
 from operators.history import key_slices, newest, newest_lists, stretches
-from operators.operator import Batch, Field, FieldSpec, Layout, Operator, OperatorError, Ring, Shape, State
+from operators.operator import Algebra, Batch, Field, FieldSpec, Layout, Operator, OperatorError, Ring, Shape, State
 from operators.options import numbers, whole
 
 
@@ -38,6 +38,11 @@ class WeightedMovingMean(Operator):
             raise OperatorError("weights", f"found {list(weights)}, which sum to 0, expected a sum other than 0")
         object.__setattr__(self, "weights", weights)
         whole("min_count", self.min_count, "of events", at_most=len(weights))
+
+    @property
+    def algebra(self) -> Algebra:
+        """Ordered: the newest events are all there is."""
+        return "ordered"
 
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
         """The count and the window."""
