@@ -174,10 +174,19 @@ def test_holes_of_compaction_are_inside_start_and_next(kafka: str) -> None:
         await write(producer, tp.topic, [b"%d" % i for i in range(20)])
         await producer.close()
         async with _closing(await reader_at(kafka, {tp: 0})) as consumer:
-            await _replace_fetched(consumer, tp, bytes(_wire_batch(0, [0, 2, 5], 9) + _wire_batch(10, [1], 1)))
+            compacted = bytes(_wire_batch(0, [0], 0) + _wire_batch(1, [0, 2, 5], 8) + _wire_batch(10, [1], 1))
+            await _replace_fetched(consumer, tp, compacted)
+            (whole,) = await consumer.drain({tp}, limit=100, timeout=0)
+            assert list(whole.batch.offsets) == [0]
+            assert (whole.batch.start, whole.batch.next) == (0, 1)
+            # The first hole has the partition fetched again from there, to be looked at record by record.
+            assert consumer.fetch_position(tp) == 1
+            await _replace_fetched(consumer, tp, compacted)
             (drained,) = await consumer.drain({tp}, limit=100, timeout=0)
-            assert drained.batch.offsets == [0, 2, 5, 11]
-            assert (drained.batch.start, drained.batch.next) == (0, 12)
+            assert drained.batch.offsets == [1, 3, 6, 11]
+            assert drained.batch.values == [b"1", b"3", b"6", b"11"]
+            assert len(drained.batch.keys) == len(drained.batch.timestamps) == 4
+            assert (drained.batch.start, drained.batch.next) == (1, 12)
             assert consumer.fetch_position(tp) == 12
 
     run(scenario)

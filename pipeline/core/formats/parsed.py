@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import compress
+from itertools import chain, compress
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -41,6 +41,26 @@ class Format(Protocol):
 
     def parse(self, values: list[bytes | None]) -> Parsed:
         """The values as columns; never raises because of what a value holds."""
+
+
+def joined(parts: Sequence[Parsed]) -> Parsed:
+    """What was made of the neighbouring parts of a batch."""
+    if len(parts) == 1:
+        return parts[0]
+    flaws: dict[int, Reject] = {}
+    rows = 0
+    for part in parts:
+        flaws |= {rows + row: flaw for row, flaw in part.flaws.items()}
+        rows += len(part.index)
+    keys, times = [part.keys for part in parts], [part.times for part in parts]
+    return Parsed(
+        np.concatenate([part.index for part in parts]),
+        None if keys[0] is None else list(chain.from_iterable(keys)),  # type: ignore[arg-type] # all or none have them
+        None if times[0] is None else np.concatenate(times),  # type: ignore[arg-type]
+        {field: np.concatenate([part.columns[field] for part in parts]) for field in parts[0].columns},
+        [reject for part in parts for reject in part.rejects],
+        flaws,
+    )
 
 
 def places_without(count: int, places: Collection[int]) -> Ints:

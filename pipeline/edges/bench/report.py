@@ -120,8 +120,8 @@ CPU nanoseconds an event, in this process, on the same batches, one transaction 
 
 - {workload.rounds} rounds; in each the drain, then a new app in each mode: `streamfold run` in a process of its own,
   with empty state and topics of its own. Medians, with the least and the greatest.
-- The clock runs from the group's first commit (which says where it starts) until all of the topic is committed, as the
-  broker tells it, asked every 10 ms. The start of the process is not in it, the last commit is.
+- The clock runs from the first look that finds events committed until all of the topic is committed, as the broker
+  tells it, asked every 50 ms, and counts what is committed in between: starting is not in it, the last commit is.
 - CPU seconds are the worker's own, user and system, all threads. The broker's are not in it, but it shares the cores.
 - Not measured here: latency, more than one worker, other engines, larger state.
 

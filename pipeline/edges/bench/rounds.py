@@ -69,14 +69,21 @@ async def drain(settings: ClientSettings, ends: Mapping[TopicPartition, int]) ->
 def pipeline(worker: Worker, group: str, admin: Admin, ends: Mapping[TopicPartition, int]) -> Pass:
     """Let `streamfold run`, just started, fold and publish everything as a group that never ran before.
 
-    The clock runs from the group's first commit, which says where it starts, until all of the topic is committed.
+    The clock runs from the first look that finds events committed, and counts what is committed after that: joining the
+    group, fencing and restoring are no part of a rate.
     """
-    _await(worker, lambda: bool(_committed(admin, group)))
+    total = sum(ends.values())
+    _await(worker, lambda: len(_committed(admin, group)))
     wall, cpu = time.perf_counter(), cpu_seconds(worker.pid)
+    before = _await(worker, lambda: sum(_committed(admin, group).values()))
+    if before < total:
+        wall, cpu = time.perf_counter(), cpu_seconds(worker.pid)
+    else:  # too few for that: all that there was came with the first commit
+        before = 0
     _await(worker, lambda: all(_committed(admin, group).get(tp, 0) >= end for tp, end in ends.items()))
     wall, spent = time.perf_counter() - wall, cpu_seconds(worker.pid)
     worker.stop()
-    return Pass(sum(ends.values()), wall, None if cpu is None or spent is None else spent - cpu)
+    return Pass(total - before, wall, None if cpu is None or spent is None else spent - cpu)
 
 
 def cpu_seconds(pid: int) -> float | None:
@@ -95,10 +102,12 @@ def _committed(admin: Admin, group: str) -> Mapping[TopicPartition, int]:
         return {}
 
 
-def _await(worker: Worker, reached: Callable[[], bool]) -> None:
+def _await(worker: Worker, look: Callable[[], int]) -> int:
+    """What the first look gave that was not 0."""
     deadline = time.monotonic() + _GIVE_UP_SECONDS
-    while not reached():
+    while not (seen := look()):
         worker.check()
         if time.monotonic() > deadline:
             raise RunError(f"the pipeline did not get through within {_GIVE_UP_SECONDS:.0f} s")
         time.sleep(_LOOK_SECONDS)
+    return seen

@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -47,8 +47,6 @@ _LASTING: dict[type[BaseException], str] = {
 
 
 _JOIN_MARGIN_MS = 10_000
-
-_RUN = 256
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,7 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         )
         self._failures: list[tuple[object, PartitionError]] = []
         self._damaged: dict[TopicPartition, int] = {}
+        self._with_holes: set[TopicPartition] = set()
 
     @classmethod
     def member(cls, settings: ClientSettings, app: App) -> ColumnarConsumer:
@@ -214,8 +213,11 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
                 if not wire.validate_crc():
                     raise CorruptRecordException(f"wrong checksum in the batch at or after {fetched.next_fetch_offset}")
                 if _is_data(fetched, wire):
-                    columns.append(wire, fetched.next_fetch_offset)
+                    columns.append(wire, fetched.next_fetch_offset, has_holes=tp in self._with_holes)
                 fetched.next_fetch_offset = wire.next_offset
+        except _HoleError:
+            self._with_holes.add(tp)
+            self._release(tp)
         except Exception as error:  # whatever a damaged batch makes the codecs raise
             self._fail(tp, error)
         else:
@@ -312,8 +314,12 @@ def _is_data(fetched: Any, wire: Any) -> bool:
     return not wire.is_control_batch
 
 
+class _HoleError(Exception):
+    """A wire batch has fewer records than offsets: compaction took some."""
+
+
 class _Columns:
-    """What records hold, as lists. A few records at a time are objects, so that these stay in the processor's cache."""
+    """What the records of some wire batches hold, as lists."""
 
     def __init__(self) -> None:
         self.keys: list[bytes | None] = []
@@ -321,26 +327,52 @@ class _Columns:
         self.timestamps: list[int] = []
         self._offsets: list[Sequence[int]] = []
 
-    def append(self, wire: Iterable[Any], position: int) -> None:
-        """The records of a wire batch from ``position`` on: a fetch from the middle of one gets the whole of it."""
-        records = chain.from_iterable((wire,))  # aiokafka's own iterator can't be asked for twice
-        while run := list(islice(records, _RUN)):
-            if run[0].offset < position:
-                run = [record for record in run if record.offset >= position]
-            self.keys += [record.key for record in run]
-            self.values += [record.value for record in run]
-            self.timestamps += [record.timestamp for record in run]
-            self._offsets.append(_offsets(run))
+    def append(self, wire: Any, position: int, *, has_holes: bool) -> None:
+        """The records from ``position`` on: a fetch from the middle of a wire batch gets the whole of it.
+
+        Each record is let go before the next is made, which takes its place in memory while that is in the cache, and
+        its offset is looked at only in a partition that ``has_holes``.
+
+        Raises:
+            _HoleError: the partition has them after all; nothing was appended.
+        """
+        first = getattr(wire, "base_offset", None)  # which those from before Kafka 0.11 don't have
+        if has_holes or first is None:
+            self._append_each(wire, position)
+            return
+        before = len(self.keys)
+        try:
+            self._append_all(wire)
+            if len(self.keys) - before != wire.next_offset - first:
+                raise _HoleError
+        except Exception:
+            self._cut(before, None)
+            raise
+        self._cut(before, before + max(0, position - first))
+        self._offsets.append(range(max(first, position), wire.next_offset))
 
     def offsets(self) -> Sequence[int]:
-        """All of them, which rise; where compaction left no hole they were not looked at one by one."""
-        parts = [part for part in self._offsets if part]
+        """All of them, which rise."""
+        parts = self._offsets
         if parts and parts[-1][-1] - parts[0][0] == len(self.keys) - 1:
             return range(parts[0][0], parts[-1][-1] + 1)
         return list(chain.from_iterable(parts))
 
+    def _append_all(self, wire: Iterable[Any]) -> None:
+        key, value, timestamp = self.keys.append, self.values.append, self.timestamps.append
+        for record in wire:
+            key(record.key)
+            value(record.value)
+            timestamp(record.timestamp)
 
-def _offsets(run: list[Any]) -> Sequence[int]:
-    if run and run[-1].offset - run[0].offset == len(run) - 1:
-        return range(run[0].offset, run[-1].offset + 1)
-    return [record.offset for record in run]
+    def _cut(self, begin: int, end: int | None) -> None:
+        for column in (self.keys, self.values, self.timestamps):
+            del column[begin:end]
+
+    def _append_each(self, wire: Iterable[Any], position: int) -> None:
+        records = [record for record in wire if record.offset >= position]
+        if records:
+            self.keys += [record.key for record in records]
+            self.values += [record.value for record in records]
+            self.timestamps += [record.timestamp for record in records]
+            self._offsets.append([record.offset for record in records])
