@@ -2,7 +2,10 @@
 
 from operators.count import Count
 from operators.ewma import Ewma
+from operators.kv_ewma import KvEwma
 from operators.kv_mean import KvMean
+from operators.kv_moving_mean import KvMovingMean
+from operators.kv_weighted_moving_mean import KvWeightedMovingMean
 from operators.kv_window import KvWindow
 from operators.linear_attention import LinearAttention
 from operators.mean import Mean
@@ -14,7 +17,10 @@ __all__ = [
     "TYPES",
     "Count",
     "Ewma",
+    "KvEwma",
     "KvMean",
+    "KvMovingMean",
+    "KvWeightedMovingMean",
     "KvWindow",
     "LinearAttention",
     "Mean",
@@ -31,6 +37,9 @@ TYPES: dict[str, type[Operator]] = {
     "weighted_moving_mean": WeightedMovingMean,
     "ewma": Ewma,
     "kv_mean": KvMean,
+    "kv_moving_mean": KvMovingMean,
+    "kv_weighted_moving_mean": KvWeightedMovingMean,
+    "kv_ewma": KvEwma,
     "kv_window": KvWindow,
     "linear_attention": LinearAttention,
 }

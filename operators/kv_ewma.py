@@ -1,0 +1,42 @@
+"""The exponentially weighted mean of a key's key-value pairs, by their number or by their time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from operators.duration import Duration
+from operators.ewma import Ewma
+from operators.pair_means import PairMeans
+
+
+@dataclass(frozen=True, kw_only=True)
+class KvEwma(PairMeans):
+    """The exponentially weighted mean of the keys and of the values, and how well a query fits the mean key.
+
+        Mem_i = sum_j w_j (k_j, v_j) / sum_j w_j,  w_j = (1 - alpha)^(i - j)  or  w_j = 2^(-(t - t_j) / half_life)
+        score = q . k_mean / sqrt(d_k)
+
+    Parameters: ``key``, ``value``, ``query``: fields that are vectors; exactly one of ``alpha``, in (0, 1]; ``span``,
+    at least 1, for alpha = 2 / (span + 1); ``half_life``, a duration of event time. With ``adjust = false`` the first
+    pair is where it starts; for ``alpha`` and ``span`` only. By ``half_life`` a pair that comes late has just the
+    weight that its time gives it.
+    State: the count, the compensated means and the newest query, 1 + 3 d_k + 2 d_v numbers; with ``adjust = false``
+    d_k + d_v more; by ``half_life`` the compensated sums of w k, w v and w, the newest epoch and the newest query,
+    4 + 3 d_k + 2 d_v numbers. What decays, and how, is as in ``ewma``.
+    References: Hunter 1986; Cormode, Shkapenyuk, Srivastava, Xu: Forward Decay, ICDE 2009.
+    """
+
+    alpha: float | None = None
+    half_life: Duration | None = None
+    span: float | None = None
+    adjust: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "half_life", self.mean.half_life)
+
+    @cached_property
+    def mean(self) -> Ewma:
+        """The exponentially weighted mean of the vectors."""
+        return Ewma(value=self.value, alpha=self.alpha, half_life=self.half_life, span=self.span, adjust=self.adjust)

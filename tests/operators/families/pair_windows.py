@@ -1,0 +1,93 @@
+"""Means of key-value pairs, and attention over windows of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from operators import KvEwma, KvMean, KvMovingMean, KvWeightedMovingMean, KvWindow
+from operators.grouping import Floats
+from operators.pair_means import PairMeans
+from tests.operators.cases import ASKED, PAIR, Case
+from tests.operators.oracle import Expected, History, Oracles, own_error, pair_history, weighted_mean
+
+
+def _weights(operator: Any, time: Floats) -> list[float]:
+    """The weights of the newest pairs in their mean, oldest first; all 0 where there is no result yet."""
+    n = len(time)
+    if isinstance(operator, KvEwma):
+        if operator.half_life is not None:
+            return [2.0 ** (age / float(operator.half_life)) for age in (time - time.max()).tolist()]
+        alpha = operator.alpha or 2.0 / (1.0 + (operator.span or math.nan))
+        weights = [(1.0 - alpha) ** age for age in range(n - 1, -1, -1)]
+        return weights if operator.adjust else [weights[0], *(alpha * weight for weight in weights[1:])]
+    if isinstance(operator, KvMovingMean):
+        weights = [1.0] * min(n, operator.window)
+    elif isinstance(operator, KvWeightedMovingMean):
+        weights = list(operator.weights)[-n:]
+    else:
+        return [1.0] * n
+    return weights if n >= operator.min_count else [0.0] * len(weights)
+
+
+def _pair_means(operator: PairMeans, history: History) -> Expected:
+    keys, values, query = pair_history(operator, history)
+    weights = _weights(operator, history.time)
+    key, value = weighted_mean(keys[-len(weights) :], weights), weighted_mean(values[-len(weights) :], weights)
+    score, size = (
+        math.fsum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(len(query))
+        for a, b in ((query, key.value), (abs(query), key.size))
+    )
+    return Expected(
+        {"key": key.value, "value": value.value, "score": score}, {"key": key.size, "value": value.size, "score": size}
+    )
+
+
+def softmax_attention(query: Floats, keys: Floats, values: Floats) -> Expected:
+    """Attention of a query over pairs, with the size of its error; undefined over none."""
+    scores = [math.fsum((query * key).tolist()) / math.sqrt(len(query)) for key in keys]
+    top = max(scores, default=0.0)
+    expected = weighted_mean(values, [math.exp(score - top) for score in scores])
+    # An exponential makes an error in its exponent one of that many times its size.
+    condition = 1.0 + min(max((abs(score) for score in scores), default=0.0), 1e12)
+    expected.size = np.abs(values).max(axis=0, initial=0.0) * condition
+    return expected
+
+
+def _kv_window(operator: KvWindow, history: History) -> Expected:
+    keys, values, query = pair_history(operator, history)
+    seen = slice(None, -1) if operator.readout == "before" else slice(None)
+    keys, values = keys[seen][-operator.window :], values[seen][-operator.window :]
+    return own_error(operator, history, softmax_attention(query, keys, values))
+
+
+ORACLES: Oracles = {
+    KvMean: _pair_means,
+    KvMovingMean: _pair_means,
+    KvWeightedMovingMean: _pair_means,
+    KvEwma: _pair_means,
+    KvWindow: _kv_window,
+}
+
+_KV: dict[str, Any] = {"key": "k", "value": "v"}
+_ASK: dict[str, Any] = {**_KV, "query": "q"}
+_MEAN = {"key": 0.1, "value": 0.1, "score": 0.01 * math.sqrt(3)}
+_BEFORE = {"value": 0.1, "error": 0.0}
+_EXACT: dict[str, Any] = {"same_bits": True, "factors": 2, "forgets": True, "tenths": _MEAN}
+_SOFTMAX: dict[str, Any] = {"factors": 2, "forgets": True}
+
+CASES = [
+    Case("kv_mean", KvMean(**_KV), PAIR, same_bits=True, any_order=True, factors=2, tenths=_MEAN),
+    Case("kv_mean-query", KvMean(**_ASK), ASKED, same_bits=True, any_order=True, factors=2, tenths=_MEAN),
+    Case("kv_moving_mean", KvMovingMean(**_KV, window=7), PAIR, **_EXACT),
+    Case("kv_moving_mean-full", KvMovingMean(**_ASK, window=64, min_count=64), ASKED, **_EXACT),
+    Case("kv_weighted", KvWeightedMovingMean(**_KV, weights=[0.1, 0.3, 0.6]), PAIR, **_EXACT),
+    Case("kv_weighted-full", KvWeightedMovingMean(**_ASK, weights=range(1, 6), min_count=3), ASKED, **_EXACT),
+    Case("kv_ewma-alpha", KvEwma(**_KV, alpha=0.3), PAIR, factors=2, forgets=True, tenths=_MEAN),
+    Case("kv_ewma-span", KvEwma(**_ASK, span=9, adjust=False), ASKED, factors=2, forgets=True, tenths=_MEAN),
+    Case("kv_ewma-time", KvEwma(**_KV, half_life="3s"), PAIR, any_order=True, factors=2, forgets=True, tenths=_MEAN),
+    Case("kv_window", KvWindow(**_KV, window=8), PAIR, **_SOFTMAX, tenths=0.1),
+    Case("kv_window-before", KvWindow(**_ASK, window=5, readout="before"), ASKED, **_SOFTMAX, tenths=_BEFORE),
+]
