@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from operators.options import OperatorError, number
+
 Duration = str | float
 """Text with a unit, such as "250ms"; in Python also a number of seconds. A file takes the text only."""
 
@@ -19,3 +21,14 @@ def seconds(text: str) -> float:
     if match is None:
         raise ValueError(EXPECTED)
     return float(match[1]) * _MILLISECONDS[match[2]] / 1000
+
+
+def length(option: str, given: object) -> float:
+    """A duration above 0, in seconds. Raises OperatorError for anything else."""
+    try:
+        found = seconds(given) if isinstance(given, str) else number(option, given, EXPECTED)
+    except ValueError:
+        raise OperatorError(option, f"found {given!r}, expected {EXPECTED}") from None
+    if found <= 0:
+        raise OperatorError(option, f"found {given!r}, expected a duration above 0")
+    return found

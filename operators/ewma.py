@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 
 from operators.arithmetic import alike, divide, times
-from operators.duration import EXPECTED, Duration, seconds
+from operators.duration import Duration, length
 from operators.grouping import Block, Floats, Ints
 from operators.operator import Algebra, Batch, Field, FieldSpec, Layout, Operator, OperatorError, Shape, State
 from operators.options import flag, number
@@ -61,7 +61,7 @@ class Ewma(Operator):
         if self.span is not None and number("span", self.span, _SPAN) < 1:
             raise OperatorError("span", f"found {self.span}, expected {_SPAN}")
         if self.half_life is not None:
-            object.__setattr__(self, "half_life", _half_life(self.half_life))
+            object.__setattr__(self, "half_life", length("half_life", self.half_life))
             if not self.adjust:
                 raise OperatorError("adjust", "found false beside half_life, expected it beside alpha or span")
 
@@ -218,17 +218,6 @@ def _add_sums(state: State, other: State) -> None:
         total, error = two_sum(times(kept, state[high]), times(taken, other[high]))
         state[high], state[low] = total, times(kept, state[low]) + times(taken, other[low]) + error
     state["epoch"] = latest
-
-
-def _half_life(given: object) -> float:
-    """A duration above 0, in seconds."""
-    try:
-        length = seconds(given) if isinstance(given, str) else number("half_life", given, EXPECTED)
-    except ValueError:
-        raise OperatorError("half_life", f"found {given!r}, expected {EXPECTED}") from None
-    if length <= 0:
-        raise OperatorError("half_life", f"found {given!r}, expected a duration above 0")
-    return length
 
 
 def _mixed(high: Floats, low: Floats, kept: Floats, recent: Floats, new: Floats) -> tuple[Floats, Floats]:
