@@ -193,9 +193,8 @@ class Changelog:
                 by_ring.setdefault(ring, {})[key[: -_PAGE_SUFFIX.size], page] = value
         for ring, pages in by_ring.items():
             memory, number = self._rings[ring]
-            storage = list(memory.rings.values())[number]
-            count = storage.array.shape[1]
-            if any(len(raw) != storage.page_bytes for raw in pages.values()) or any(p >= count for _, p in pages):
+            cut = memory.pages[number]
+            if any(len(raw) != cut.page_bytes for raw in pages.values()) or any(p >= cut.count for _, p in pages):
                 raise self._foreign(PAGE)
             rows = self._state.rows([key for key, _ in pages])
             memory.restore_pages(number, rows, np.array([page for _, page in pages]), b"".join(pages.values()))

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pipeline.core.keys import KeyIndex
+from operators.keys import KeyIndex
 
 
 class Sightings:
     """The keys of one partition, compared with those of its siblings as they turn up."""
 
-    def __init__(self, index: KeyIndex) -> None:
+    def __init__(self, index: KeyIndex[bytes]) -> None:
         self._index = index
         self._compared = 0
 
-    def shared_with(self, siblings: Iterable[KeyIndex]) -> bytes | None:
+    def shared_with(self, siblings: Iterable[KeyIndex[bytes]]) -> bytes | None:
         """A key, new since the last call, that one of the siblings has too; after a restore all keys are new."""
         new = self._index.keys[self._compared :]
         self._compared += len(new)

@@ -29,7 +29,7 @@ _KEY_TEXT_FACTOR = 6  # JSON writes a control character as \u0000
 def largest_state(table: Table) -> int:
     """Bytes of the largest changelog record, as a record batch of its own."""
     state = TableState(table)
-    pages = [pages.page_bytes for memory in state.memories.values() for pages in memory.rings.values()]
+    pages = [pages.page_bytes for memory in state.memories.values() for pages in memory.pages]
     return OVERHEAD + MAX_KEY_BYTES + max([Changelog(state).row_bytes, *pages])
 
 

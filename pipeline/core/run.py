@@ -99,7 +99,7 @@ class Attempt:
     def accept(self) -> None:
         """Store what was folded."""
         for memory, run, state, batch in self._folded:
-            memory.scatter(run.keys, state, run.groups, batch.columns)
+            memory.scatter(run.keys, state, batch)
 
 
 def _finite(state: State) -> bool:

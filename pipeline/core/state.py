@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from operators.keys import KeyIndex
 from pipeline.core.batch import Events, Floats, Ints, Reject
 from pipeline.core.config.model import Table
-from pipeline.core.keys import KeyIndex
 from pipeline.core.memory import Memory
 from pipeline.core.readout import Mask, Result, join
 from pipeline.core.run import Attempt, Run
@@ -44,7 +44,7 @@ class TableState:
 
     def __init__(self, table: Table) -> None:
         self.table = table
-        self.index = KeyIndex()
+        self.index = KeyIndex[bytes]()
         self.memories = {name: Memory(operator, table.shapes(name)) for name, operator in table.operators.items()}
         self.times: Floats = np.zeros(0)
         self.offsets: Ints = np.zeros(0, np.int64)
