@@ -65,15 +65,18 @@ class Attention(KeyValue):
         super().__post_init__()
         one_of("readout", self.readout, ("after", "before"))
 
-    def newest_fields(self, d_k: int, d_v: int) -> tuple[Field, ...]:
-        """What is kept of the newest event: its query, or also its prediction, its error, and whether it has any."""
-        query = Field("query", (d_k,))
+    def newest_fields(self, d_k: int, d_v: int, heads: Shape = ()) -> tuple[Field, ...]:
+        """What is kept of the newest event: its query, or also its prediction, its error, and whether it has any.
+
+        ``heads`` are the leading axes of a read-out, where a memory has several for one query.
+        """
+        query, vector = Field("query", (d_k,)), (*heads, d_v)
         if self.readout == "after":
             return (query,)
-        return (query, Field("prediction", (d_v,)), Field("error", (d_v,)), Field("predicted", dtype="<i8"))
+        return (query, Field("prediction", vector), Field("error", vector), Field("predicted", heads, dtype="<i8"))
 
     def results(self, state: State, batch: Batch, readouts: Floats | None, *, each: bool) -> Readout | None:
-        """Each event's result, given the read-out at each sorted event (N, d_v); keeps what :meth:`read` needs.
+        """Each event's result, given the read-out at each sorted event (N, ..., d_v); keeps what :meth:`read` needs.
 
         Read-outs may be None if they are not asked for: ``each`` is false and the read-out is after the event.
         """
@@ -81,11 +84,12 @@ class Attention(KeyValue):
         state["query"] = self.queries(batch)[last]
         if readouts is None or self.readout == "after":
             return readouts if each else None
-        error = batch.columns["value"] - readouts
-        known: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(error[last]), axis=1)
+        values = batch.columns["value"]
+        error = np.expand_dims(values, tuple(range(1, readouts.ndim - 1))) - readouts
+        known: npt.NDArray[np.bool_] = np.logical_and.reduce(np.isfinite(error[last]), axis=-1)
         state["predicted"] = known
-        state["prediction"] = np.where(known[:, None], readouts[last], 0.0)
-        state["error"] = np.where(known[:, None], error[last], 0.0)
+        state["prediction"] = np.where(known[..., None], readouts[last], 0.0)
+        state["error"] = np.where(known[..., None], error[last], 0.0)
         return {"value": readouts, "error": error} if each else None
 
     def read(self, state: State, query: Floats | None = None) -> Readout:
@@ -95,12 +99,12 @@ class Attention(KeyValue):
         if query is not None:
             value = self.attend(state, query)
             return {"value": value, "error": np.full_like(value, np.nan)}
-        known = state["predicted"][:, None] > 0
+        known = state["predicted"][..., None] > 0
         return {name: np.where(known, state[field], np.nan) for name, field in _NEWEST.items()}
 
     @abstractmethod
     def attend(self, state: State, query: Floats) -> Floats:
-        """What the memory of each key gives for its query (G, d_k): (G, d_v)."""
+        """What the memory of each key gives for its query (G, d_k): (G, ..., d_v)."""
 
 
 _NEWEST = {"value": "prediction", "error": "error"}
