@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench docs-check soak lock clean
+.PHONY: demo test lint bench reference docs-check soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -19,6 +19,10 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench
+
+# Pages of the documentation that are made from the code.
+reference: $(READY)
+	$(BIN)/python -m scripts.reference
 
 docs-check: $(READY)
 	$(BIN)/pytest -m docs

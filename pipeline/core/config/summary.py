@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.operator import Field, Operator, Ring
+from operators.operator import Field, Layout, Operator, Ring
 from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.config.operator_types import type_name
 from pipeline.core.config.option import Secret, options_of
@@ -36,7 +36,11 @@ def state_bytes(table: Table) -> int:
 
 def operator_bytes(table: Table, name: str) -> int:
     """What one operator keeps for one key."""
-    layout = table.operators[name].layout(table.shapes(name))
+    return layout_bytes(table.operators[name].layout(table.shapes(name)))
+
+
+def layout_bytes(layout: Layout) -> int:
+    """What a layout takes for one key."""
     return sum(map(_field_bytes, layout.fields)) + sum(map(_ring_bytes, layout.rings))
 
 

@@ -1,0 +1,79 @@
+"""The reference pages are those that the code would write now, and there is one for every operator."""
+
+from __future__ import annotations
+
+import pytest
+
+from operators import TYPES
+from scripts.reference import FOLDER, pages
+from scripts.reference.catalogue import Entry, families
+from scripts.reference.docstring import parse
+from scripts.reference.worked import shown, work
+from tests.operators.catalogue import CASES
+
+pytestmark = pytest.mark.docs
+
+ENTRIES = {entry.name: entry for family in families() for entry in family.entries}
+
+
+def test_every_operator_has_a_page_and_no_other_has() -> None:
+    assert ENTRIES.keys() == TYPES.keys()
+    assert {path.name for path in FOLDER.iterdir()} == {"index.md", *(f"{name}.md" for name in TYPES)}
+
+
+def test_the_pages_are_what_make_reference_would_write() -> None:
+    stale = [name for name, text in pages().items() if (FOLDER / name).read_text("utf-8") != text]
+    assert not stale, "run `make reference`"
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_an_example_is_of_its_operator_and_shows_results(entry: Entry) -> None:
+    worked = work(entry.example)
+    assert entry.cls in map(type, worked.operators.values())
+    assert len(worked.results) == len(entry.example.events) >= 3
+    for name in worked.results[0]:
+        assert len({shown(result[name]) for result in worked.results}) > 1, "every event has the same result"
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_what_is_less_precise_says_so(entry: Entry) -> None:
+    tolerances = {case.tolerance for case in CASES if type(case.operator) is entry.cls}
+    if max(tolerances) > 1e-12:
+        assert entry.bound is not None
+
+
+def test_a_docstring_without_formula_is_refused() -> None:
+    class Bare:
+        """Something.
+
+        State: one number.
+        """
+
+    with pytest.raises(ValueError, match="Bare lacks"):
+        parse(Bare)
+
+
+def test_a_docstring_is_taken_apart() -> None:
+    class Whole:
+        """What it is.
+
+            a = b * c
+
+        Why ``x * y`` and a * b, as :meth:`of.it`.
+
+        Parameters: ``value``, the field.
+        State: one
+        number.
+        References: Neumaier 1974; Katharopoulos et al., arXiv 2006.16236.
+        """
+
+    doc = parse(Whole)
+    assert doc.summary == "What it is."
+    assert doc.formula == "a = b * c"
+    assert doc.text == [r"Why `x * y` and a \* b, as `of.it`."]
+    assert doc.parameters == "`value`, the field."
+    assert doc.state == "one number."
+    assert doc.references == [
+        "Neumaier 1974.",
+        "Katharopoulos et al., [arXiv 2006.16236](https://arxiv.org/abs/2006.16236).",
+    ]
