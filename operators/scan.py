@@ -9,10 +9,15 @@ however the events are cut into batches.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from operators.grouping import Block, Floats, Groups, Ints
+from operators.grouping import Block, Floats, Groups, Ints, Waves
+
+Array = npt.NDArray[Any]
 
 _NARROW = 8
 """Up to this many events a key, one vector addition a rank is quicker than NumPy's own accumulation."""
@@ -34,15 +39,39 @@ def running_sums(
     after every event, (N, ...). The error of ``high + low`` is about that of one rounding (Neumaier 1974; Ogita, Rump
     and Oishi 2005, Sum2).
     """
-    result = (np.empty_like(terms), np.empty_like(terms)) if each else None
-    for block in groups.blocks:
-        lost = None if errors is None else errors[block.events]
-        highs, lows = accumulate(high[block.groups], low[block.groups], terms[block.events], lost)
-        high[block.groups], low[block.groups] = block.final(highs), block.final(lows)
-        if result is not None:
-            block.put(highs, result[0])
-            block.put(lows, result[1])
-    return result
+    waves = groups.waves
+    given = terms.take(waves.events, axis=0)
+    before, highs = accumulated(np.add, waves, high, given)
+    part = highs - before
+    lost = (before - (highs - part)) + (given - part)
+    if errors is not None:
+        lost += errors.take(waves.events, axis=0)
+    lows = accumulated(np.add, waves, low, lost)[1]
+    high[waves.groups], low[waves.groups] = highs.take(waves.last, axis=0), lows.take(waves.last, axis=0)
+    return (waves.put(highs), waves.put(lows)) if each else None
+
+
+def accumulated(operation: np.ufunc, waves: Waves, initial: Array, terms: Array) -> tuple[Array, Array]:
+    """What combining each group's ``initial`` (G, ...) with its ``terms``, one after the other, gives at every event.
+
+    Returns it before and after each event, in the order of the waves, as the terms are: (N, ...).
+    """
+    after = np.empty_like(terms)
+    newest, before = initial.take(waves.groups, axis=0), []
+    for begin, end in pairwise(waves.edges):
+        before.append(newest[: end - begin])
+        newest = operation(before[-1], terms[begin:end], out=after[begin:end])
+    for rest in waves.rests:
+        shape = (*rest.shape, *terms.shape[1:])
+        area = slice(rest.place, rest.place + rest.shape[0] * rest.shape[1])
+        runs, earlier = after[area].reshape(shape), np.empty(shape, terms.dtype)
+        earlier[:, 0] = newest[rest.begin : rest.begin + rest.shape[0]]
+        runs[...] = terms[area].reshape(shape)
+        runs[:, 0] = operation(earlier[:, 0], runs[:, 0])
+        operation.accumulate(runs, axis=1, out=runs)
+        earlier[:, 1:] = runs[:, :-1]
+        before.append(earlier.reshape((-1, *terms.shape[1:])))
+    return np.concatenate([*before, terms[:0]]), after
 
 
 def add_sums(high: Floats, low: Floats, more: Floats, more_low: Floats) -> None:
@@ -96,7 +125,10 @@ def decayed_sums(groups: Groups, decay: Decay, terms: Floats) -> Floats:
 
 def running_max(groups: Groups, values: Ints) -> Ints:
     """After every event, the greatest value of its group so far: (N,)."""
-    result = np.empty_like(values)
-    for block in groups.blocks:
-        block.put(np.maximum.accumulate(values[block.events], axis=0), result)
-    return result
+    return running(np.maximum, groups, values[groups.start], values)
+
+
+def running(operation: np.ufunc, groups: Groups, initial: Array, values: Array) -> Array:
+    """After every event, its group's ``initial`` (G, ...) and ``values`` so far combined, (N, ...)."""
+    waves = groups.waves
+    return waves.put(accumulated(operation, waves, initial, values.take(waves.events, axis=0))[1])

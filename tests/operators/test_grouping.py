@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from operators.grouping import Block, Groups, group, stable_order
 from operators.history import stretches
 from operators.moving_mean import window_sums
 from operators.operator import RingView
-from operators.scan import running_max, running_sums, two_sum
+from operators.scan import accumulated, running, running_max, running_sums, two_sum
 
 rows_of_events = st.lists(st.sampled_from([0, 1, 2, 3, 7, 65_535, 65_536, 2**31, 2**32 - 1]), max_size=60).map(
     lambda rows: np.array(rows, np.int64)
@@ -88,6 +89,64 @@ def test_put_and_final_leave_out_the_filling() -> None:
         np.testing.assert_array_equal(block.final(results), groups.count[block.groups] - 1)
         block.put(results, out)
     np.testing.assert_array_equal(out, groups.position)
+
+
+_RNG = np.random.default_rng(7)
+SHAPES = {
+    "none": np.zeros(0, np.int64),
+    "one event": np.array([3]),
+    "one hot key": np.zeros(1000, np.int64),
+    "all distinct": _RNG.permutation(700),
+    "few keys": _RNG.integers(0, 5, 900),
+    "many keys": _RNG.integers(0, 400, 3000),
+    "some hot keys": np.concatenate([np.arange(300), _RNG.integers(0, 3, 2000), np.repeat(np.arange(60), 40)]),
+    "all lengths": np.repeat(np.arange(90), np.arange(90) ** 2 // 60),
+}
+every_shape = pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES.keys())
+
+
+@every_shape
+def test_waves_hold_every_event_once_behind_those_before_it(rows: np.ndarray) -> None:
+    _, groups = group(rows)
+    waves = groups.waves
+    own = np.arange(len(rows)) if waves.own is None else waves.own
+    np.testing.assert_array_equal(np.sort(waves.events[own]), np.arange(len(rows)))
+    np.testing.assert_array_equal(waves.events[waves.last], groups.last[waves.groups])
+    np.testing.assert_array_equal(np.sort(waves.groups), np.arange(len(groups.start)))
+    for rank, (begin, end) in enumerate(pairwise(waves.edges)):
+        np.testing.assert_array_equal(waves.events[begin:end], groups.start[waves.groups[: end - begin]] + rank)
+    np.testing.assert_array_equal(waves.put(np.asarray(groups.position)[waves.events]), groups.position)
+
+
+@every_shape
+@pytest.mark.parametrize("tail", [(), (2,)], ids=["numbers", "vectors"])
+def test_a_scan_goes_event_by_event_from_what_was_there(rows: np.ndarray, tail: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(8)
+    _, groups = group(rows)
+    values = rng.normal(size=(len(rows), *tail)) * 10.0 ** rng.integers(-20, 20, (len(rows), *tail))
+    initial = rng.normal(size=(len(groups.start), *tail))
+    high, low, newest = initial.copy(), initial * 1e-20, initial.copy()
+    for event, g in enumerate(groups.segment.tolist()):
+        if event == groups.start[g]:
+            total, lost = high[g], low[g]
+        total, error = two_sum(total, values[event])
+        lost = lost + error
+        newest[g] = np.fmin(newest[g], values[event])
+        if event == groups.last[g]:
+            high[g], low[g] = total, lost
+    for each in (True, False):
+        sums = initial.copy(), initial * 1e-20
+        running_sums(groups, *sums, values, each=each)
+        np.testing.assert_array_equal(sums, (high, low))
+    smallest = running(np.minimum, groups, initial, values)
+    np.testing.assert_array_equal(smallest[groups.last], newest)
+    before, after = (
+        groups.waves.put(part) for part in accumulated(np.add, groups.waves, initial, values[groups.waves.events])
+    )
+    np.testing.assert_array_equal(before + values, after)
+    np.testing.assert_array_equal(before[groups.start], initial)
+    follow = np.flatnonzero(groups.position)
+    np.testing.assert_array_equal(before[follow], after[follow - 1])
 
 
 @given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))
