@@ -2,41 +2,40 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
-from operators.grouping import Floats, Ints
-from operators.history import key_slices, newest, newest_lists, stretches
-from operators.key_value import Attention
-from operators.operator import Algebra, Batch, Field, Layout, Readout, Ring, Shape, State
+from operators.grouping import Ints
+from operators.history import newest_lists
+from operators.operator import Algebra, Batch, Field, Layout, Ring, Shape, State
 from operators.options import whole
-
-_GATHERED = 1 << 17
-"""Numbers gathered at once: few enough to stay in the cache."""
+from operators.softmax import Level, SoftmaxAttention, level, window
 
 
 @dataclass(frozen=True, kw_only=True)
-class KvWindow(Attention):
+class KvWindow(SoftmaxAttention):
     """Softmax attention over the newest ``window`` pairs: the values that went with keys like the query.
 
-        o = sum_j p_j v_j,  p = softmax(q . k_j / sqrt(d_k)),  j over the newest c pairs
+        o = sum_j p_j v_j,  p = softmax(q . k_j / sqrt(d_k)),  j over the first s and the newest c pairs
 
-    Parameters: ``key``, ``value``, ``query``: fields that are vectors; ``window``, c, in events; ``readout``, after the
-    event's own pair is in the window, or before.
-    State: the count, c pairs and the newest query, 1 + c (d_k + d_v) + d_k numbers; with ``readout = "before"``
-    1 + 2 d_v more.
-    Reference: Vaswani et al., Attention Is All You Need, arXiv 1706.03762.
+    Parameters: ``key``, ``value``, ``query``: fields that are vectors; ``window``, c, in events; ``sinks``, s, how many
+    of a key's first pairs stay for good beside the window (0 by default); ``readout``, after the event's own pair is in
+    the window, or before. A pair that is both among the first and in the window counts once.
+    State: the count, s + c pairs and the newest query, 1 + (s + c) (d_k + d_v) + d_k numbers; with
+    ``readout = "before"`` 1 + 2 d_v more.
+    References: Vaswani et al., Attention Is All You Need, arXiv 1706.03762; Xiao et al., Efficient Streaming Language
+    Models with Attention Sinks, arXiv 2309.17453.
     """
 
     window: int
+    sinks: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         whole("window", self.window, "of events")
+        whole("sinks", self.sinks, "of events", at_least=0)
 
     @property
     def algebra(self) -> Algebra:
@@ -44,63 +43,36 @@ class KvWindow(Attention):
         return "ordered"
 
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
-        """The count, the newest query and the window."""
+        """The count, the newest query, the first pairs and the window."""
         d_k, d_v = self.sizes(shapes)
-        rings = (Ring("key", self.window, (d_k,)), Ring("value", self.window, (d_v,)))
-        return Layout((Field("count", dtype="<i8"), *self.newest_fields(d_k, d_v)), rings)
+        sinks = (Field("sink_keys", (self.sinks, d_k)), Field("sink_values", (self.sinks, d_v)))
+        fields = (Field("count", dtype="<i8"), *(sinks if self.sinks else ()), *self.newest_fields(d_k, d_v))
+        return Layout(fields, (Ring("key", self.window, (d_k,)), Ring("value", self.window, (d_v,))))
 
-    def fold(self, state: State, batch: Batch, *, each: bool) -> Readout | None:
-        """Move the window over the batch; the read-out at each event."""
-        before = state["count"].copy()
-        state["count"] += batch.groups.count
-        readouts = self._read_outs(state, batch, before, each=each) if each or self.readout == "before" else None
-        return self.results(state, batch, readouts, each=each)
+    def levels(self, state: State, before: Ints, batch: Batch | None) -> Sequence[Level]:
+        """The first pairs and the newest ones."""
+        newest = window(state, before, batch)
+        if not self.sinks:
+            return (newest,)
+        first = state["sink_keys"], state["sink_values"]
+        return (level(first, np.arange(len(before)), np.minimum(before, self.sinks), batch), newest)
 
-    def attend(self, state: State, query: Floats) -> Floats:
-        """Attention over the window."""
-        keys, values, count = state.rings["key"], state.rings["value"], state["count"]
-        result = np.empty((len(count), values.array.shape[2]))
-        for part in key_slices(len(count), self.window):
-            window = (newest(ring, count, self.window, part).swapaxes(1, 2) for ring in (keys, values))
-            result[part] = _attention(query[part], next(window), next(window), count[part])
-        return result
+    def spans(self, end: Ints) -> Sequence[tuple[Ints, Ints]]:
+        """The first pairs are seen for good, in the window only what is not among them."""
+        newest = np.maximum(end - self.window, self.sinks), end
+        return ((np.zeros_like(end), np.minimum(end, self.sinks)), newest) if self.sinks else (newest,)
 
     def export(self, state: State) -> Sequence[Mapping[str, object]]:
-        """``{"count": n, "keys": [oldest, ...], "values": [oldest, ...]}``."""
-        count = state["count"]
-        columns = (count.tolist(), *(newest_lists(state.rings[role], count) for role in ("key", "value")))
+        """``{"count": n, "keys": [oldest, ...], "values": [oldest, ...]}``, the first pairs with them."""
+        columns = (state["count"].tolist(), *(self._held(state, role) for role in ("key", "value")))
         return [{"count": n, "keys": keys, "values": values} for n, keys, values in zip(*columns, strict=True)]
 
-    def _read_outs(self, state: State, batch: Batch, before: Ints, *, each: bool) -> Floats:
-        """The read-out at each sorted event; without ``each`` at the last one of each key only."""
-        queries, values = self.queries(batch), batch.columns["value"]
-        own = 1 if self.readout == "after" else 0
-        have = batch.groups.ordinals(before) - 1 + own
-        at_once = max(1, _GATHERED // (self.window * (queries.shape[1] + values.shape[1])))
-        wanted = np.ones(len(have), bool)
-        if not each:
-            wanted[:] = False
-            wanted[batch.groups.last] = True
-        result = np.empty((len(have), values.shape[1]))
-        for stretch in stretches(batch.groups, before, self.window):
-            keys, pairs = (
-                sliding_window_view(stretch.lay_out(state.rings[role], batch.columns[role]), self.window, axis=0)
-                for role in ("key", "value")
-            )
-            events = stretch.events.start + np.flatnonzero(wanted[stretch.events])
-            for i in range(0, len(events), at_once):
-                now = events[i : i + at_once]
-                first = stretch.at[now - stretch.events.start] - self.window + own
-                result[now] = _attention(queries[now], keys[first], pairs[first], have[now])
-        return result
-
-
-def _attention(query: Floats, keys: Floats, values: Floats, have: Ints) -> Floats:
-    """Attention of each query (n, d_k) over the newest ``have`` (n,) of its c pairs, keys (n, d_k, c) oldest first."""
-    scores = (query[:, None, :] @ keys)[:, 0] / math.sqrt(query.shape[1])
-    size = keys.shape[2]
-    scores[np.arange(size) < size - have[:, None]] = -np.inf
-    weights = np.exp(scores - scores.max(axis=1, keepdims=True))
-    weights /= weights.sum(axis=1, keepdims=True)
-    readouts: Floats = (values @ weights[:, :, None])[:, :, 0]
-    return readouts
+    def _held(self, state: State, role: str) -> list[list[object]]:
+        """The inputs of a role that each key holds, oldest first."""
+        count = state["count"]
+        window = newest_lists(state.rings[role], count)
+        if not self.sinks:
+            return window
+        in_window = np.maximum(count - np.maximum(count - self.window, self.sinks), 0)
+        first = zip(state[f"sink_{role}s"].tolist(), count.tolist(), in_window.tolist(), strict=True)
+        return [sinks[:n] + newest[len(newest) - m :] for (sinks, n, m), newest in zip(first, window, strict=True)]

@@ -58,9 +58,9 @@ def softmax_attention(query: Floats, keys: Floats, values: Floats) -> Expected:
 
 def _kv_window(operator: KvWindow, history: History) -> Expected:
     keys, values, query = pair_history(operator, history)
-    seen = slice(None, -1) if operator.readout == "before" else slice(None)
-    keys, values = keys[seen][-operator.window :], values[seen][-operator.window :]
-    return own_error(operator, history, softmax_attention(query, keys, values))
+    n = len(keys) - (operator.readout == "before")
+    seen = [i for i in range(n) if i < operator.sinks or i >= n - operator.window]
+    return own_error(operator, history, softmax_attention(query, keys[seen], values[seen]))
 
 
 ORACLES: Oracles = {
@@ -90,4 +90,9 @@ CASES = [
     Case("kv_ewma-time", KvEwma(**_KV, half_life="3s"), PAIR, any_order=True, factors=2, forgets=True, tenths=_MEAN),
     Case("kv_window", KvWindow(**_KV, window=8), PAIR, **_SOFTMAX, tenths=0.1),
     Case("kv_window-before", KvWindow(**_ASK, window=5, readout="before"), ASKED, **_SOFTMAX, tenths=_BEFORE),
+    Case("kv_window-70", KvWindow(**_KV, window=70), PAIR, **_SOFTMAX, tenths=0.1),
+    Case("kv_window-sinks", KvWindow(**_ASK, window=6, sinks=4), ASKED, **_SOFTMAX, tenths=0.1),
+    Case(
+        "kv_window-sinks-before", KvWindow(**_KV, window=3, sinks=5, readout="before"), PAIR, **_SOFTMAX, tenths=_BEFORE
+    ),
 ]

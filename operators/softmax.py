@@ -1,0 +1,178 @@
+"""Softmax attention over the newest rows of each key: in one level, or in several that a query sees at once."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.grouping import Block, Floats, Groups, Ints, group
+from operators.key_value import Attention
+from operators.operator import Batch, Readout, State
+
+_GATHERED = 1 << 17
+"""Numbers gathered at once: few enough to stay in the cache."""
+
+_LENGTH = 16, 64
+"""Events of a key taken at once, at least and at most, if it has so many: they share what is gathered for them."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """m rows for each of g keys: keys (g, m, d_k), values (g, m, d_v); ``seen`` (g, L, m) by which of L queries."""
+
+    keys: Floats
+    values: Floats
+    seen: npt.NDArray[np.bool_]
+
+
+def attention(query: Floats, places: Sequence[Rows]) -> Floats:
+    """The attention of L queries of each of g keys, (g, L, d_k), over the rows they see: (g, L, d_v); NaN over none.
+
+    The greatest score is taken off before the exponentials, so that none overflows.
+    """
+    scores = np.concatenate([query @ rows.keys.swapaxes(1, 2) for rows in places], axis=2)
+    scores[~np.concatenate([rows.seen for rows in places], axis=2)] = -np.inf
+    scores /= math.sqrt(query.shape[2])
+    scores -= scores.max(axis=2, keepdims=True)
+    weights = np.exp(scores, out=scores)
+    weights /= weights.sum(axis=2, keepdims=True)
+    readouts: Floats = weights @ np.concatenate([rows.values for rows in places], axis=1)
+    return readouts
+
+
+@dataclass(frozen=True)
+class Level:
+    """The newest rows of each key, numbered from 0 by key: old ones, and those that a batch adds.
+
+    ``old`` are keys (R, length, d_k) and values (R, length, d_v): row number n of group g is in slot ``n % length`` of
+    ``at[g]``, for n below ``before[g]``. ``new`` are keys (M, d_k) and values (M, d_v) that follow, sorted by group;
+    ``start[g]`` is where those of group g begin.
+    """
+
+    old: tuple[Floats, Floats]
+    at: Ints
+    before: Ints
+    new: tuple[Floats, Floats]
+    start: Ints
+
+    @property
+    def length(self) -> int:
+        """How many rows of a key are kept."""
+        return int(self.old[0].shape[1])
+
+    def rows(self, groups: Ints, since: Ints, end: Ints) -> Iterator[Rows]:
+        """The rows numbered from ``since`` up to ``end``, not with it, (g, L), for queries of these groups (g,)."""
+        before = self.before[groups]
+        first = np.maximum(since[:, 0], before)
+        span = int((end[:, -1] - first).max())
+        if span <= 0 or (since[:, 0] < before).any():
+            number = before[:, None] - 1 - (before[:, None] - 1 - np.arange(self.length)) % self.length
+            keys, values = (part[self.at[groups]] for part in self.old)
+            yield Rows(keys, values, _seen(number, since, end))
+        if span > 0:
+            number = first[:, None] + np.arange(span)
+            place = self.start[groups, None] + number - before[:, None]
+            keys, values = (part.take(place, axis=0, mode="clip") for part in self.new)
+            yield Rows(keys, values, _seen(number, since, end))
+
+    def push(self, end: Ints) -> None:
+        """Put the newest of the new rows where the oldest of the old ones were; group g has ``end[g]`` rows then."""
+        fresh = np.minimum(end - self.before, self.length)
+        key = np.repeat(np.arange(len(end)), fresh)
+        number = np.arange(len(key)) + np.repeat(end - np.cumsum(fresh), fresh)
+        place = self.start[key] + number - self.before[key]
+        for old, new in zip(self.old, self.new, strict=True):
+            old[self.at[key], number % self.length] = new[place]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoftmaxAttention(Attention):
+    """A memory of rows, in levels, that are read by softmax attention over all of them.
+
+    The last level are the newest pairs, which are in the rings; those before it are fields of the state.
+    """
+
+    @abstractmethod
+    def levels(self, state: State, before: Ints, batch: Batch | None) -> Sequence[Level]:
+        """The levels of keys that had ``before`` (G,) pairs, with what a batch adds."""
+
+    @abstractmethod
+    def spans(self, end: Ints) -> Sequence[tuple[Ints, Ints]]:
+        """By level, the rows that a query sees when its key has had ``end`` pairs: from a number up to another."""
+
+    def fold(self, state: State, batch: Batch, *, each: bool) -> Readout | None:
+        """Take the batch into the levels; the read-out at each event."""
+        before = state["count"].copy()
+        state["count"] += batch.groups.count
+        levels = self.levels(state, before, batch)
+        needed = each or self.readout == "before"
+        readouts = self.read_outs(levels, before, batch, each=each) if needed else None
+        for level, (_, end) in zip(levels[:-1], self.spans(state["count"])[:-1], strict=True):
+            level.push(end)
+        return self.results(state, batch, readouts, each=each)
+
+    def read_outs(self, levels: Sequence[Level], before: Ints, batch: Batch, *, each: bool) -> Floats:
+        """The read-out at each sorted event, (N, d_v); without ``each`` at least at the last one of each key."""
+        queries, values = self.queries(batch), batch.columns["value"]
+        end = batch.groups.ordinals(before) - (self.readout == "before")
+        rows = sum(level.length for level in levels)
+        result = np.empty_like(values)
+        for block, groups in _blocks(batch.groups, rows, queries.shape[1] + values.shape[1], each=each):
+            ends = end[block.events[0], None] + np.arange(len(block.events))
+            readouts = self._attention(levels, groups, queries[block.events.T], ends)
+            block.put(readouts.swapaxes(0, 1), result)
+        return result
+
+    def attend(self, state: State, query: Floats) -> Floats:
+        """Attention over all levels."""
+        count = state["count"]
+        levels = self.levels(state, count, None)
+        result = np.empty((len(count), levels[0].old[1].shape[2]))
+        rows = sum(level.length for level in levels)
+        step = max(1, _GATHERED // (rows * (query.shape[1] + result.shape[1])))
+        for begin in range(0, len(count), step):
+            groups = np.arange(begin, min(begin + step, len(count)))
+            result[groups] = self._attention(levels, groups, query[groups, None], count[groups, None])[:, 0]
+        return result
+
+    def _attention(self, levels: Sequence[Level], groups: Ints, query: Floats, end: Ints) -> Floats:
+        spans = zip(levels, self.spans(end), strict=True)
+        return attention(query, [rows for level, span in spans for rows in level.rows(groups, *span)])
+
+
+def window(state: State, before: Ints, batch: Batch | None) -> Level:
+    """The level of the newest pairs, which are in the rings."""
+    rings = state.rings["key"], state.rings["value"]
+    return level((rings[0].array, rings[1].array), rings[0].rows, before, batch)
+
+
+def level(old: tuple[Floats, Floats], at: Ints, before: Ints, batch: Batch | None) -> Level:
+    """A level to which a batch adds its pairs."""
+    if batch is None:
+        return Level(old, at, before, (old[0][:0, 0], old[1][:0, 0]), before)
+    return Level(old, at, before, (batch.columns["key"], batch.columns["value"]), batch.groups.start)
+
+
+def _blocks(groups: Groups, rows: int, numbers: int, *, each: bool) -> Iterator[tuple[Block, Ints]]:
+    """All events, or at least the last one of each key, in blocks of pieces of runs, with the group of each piece.
+
+    No result needs the one before it, so the pieces of a long run lie side by side like those of many. The blocks are
+    the same with ``each`` and without, so that a result is the same bits. Queries see ``rows`` rows of so many numbers.
+    """
+    length = min(max(rows, _LENGTH[0]), _LENGTH[1])
+    _, pieces = group(np.cumsum(groups.position % length == 0))
+    owner = groups.segment[pieces.start]
+    for block in pieces.pieces(length, max(1, _GATHERED // ((rows + length) * numbers))):
+        if each or (block.final(block.events) == groups.last[owner[block.groups]]).any():
+            yield block, owner[block.groups]
+
+
+def _seen(number: Ints, since: Ints, end: Ints) -> npt.NDArray[np.bool_]:
+    seen: npt.NDArray[np.bool_] = number[:, None] >= since[:, :, None]
+    seen &= number[:, None] < end[:, :, None]
+    return seen
