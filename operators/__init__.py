@@ -9,6 +9,7 @@ from operators.kv_weighted_moving_mean import KvWeightedMovingMean
 from operators.kv_window import KvWindow
 from operators.linear_attention import LinearAttention
 from operators.mean import Mean
+from operators.memory import Memory
 from operators.moving_mean import MovingMean
 from operators.operator import Operator, OperatorError
 from operators.weighted_moving_mean import WeightedMovingMean
@@ -24,6 +25,7 @@ __all__ = [
     "KvWindow",
     "LinearAttention",
     "Mean",
+    "Memory",
     "MovingMean",
     "Operator",
     "OperatorError",

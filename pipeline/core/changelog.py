@@ -193,8 +193,8 @@ class Changelog:
                 by_ring.setdefault(ring, {})[key[: -_PAGE_SUFFIX.size], page] = value
         for ring, pages in by_ring.items():
             memory, number = self._rings[ring]
-            cut = memory.pages[number]
-            if any(len(raw) != cut.page_bytes for raw in pages.values()) or any(p >= cut.count for _, p in pages):
+            paging = memory.pages[number]
+            if any(len(raw) != paging.page_bytes for raw in pages.values()) or any(p >= paging.count for _, p in pages):
                 raise self._foreign(PAGE)
             rows = self._state.rows([key for key, _ in pages])
             memory.restore_pages(number, rows, np.array([page for _, page in pages]), b"".join(pages.values()))

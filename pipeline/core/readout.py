@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from operators.operator import Readout
+from operators.readout import put
 from pipeline.core.batch import Ints
 
 Result = Readout | Sequence[Mapping[str, object]]
@@ -16,20 +17,6 @@ Result = Readout | Sequence[Mapping[str, object]]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
-
-
-def each_part(readout: Readout, change: Callable[[Array], Array]) -> Readout:
-    """Apply ``change`` to the array, or to each of its named parts."""
-    if isinstance(readout, dict):
-        return {name: change(part) for name, part in readout.items()}
-    return change(readout)
-
-
-def put(part: Array, places: Ints) -> Array:
-    """An array whose row ``places[i]`` is row i of ``part``."""
-    out = np.empty_like(part)
-    out[places] = part
-    return out
 
 
 def carry_forward(readout: Readout, before: Readout, used: Mask, start: Ints, segment: Ints) -> Readout:

@@ -8,9 +8,10 @@ import numpy as np
 
 from operators.grouping import group
 from operators.operator import Batch, Operator, State
+from operators.readout import each_part, put
 from pipeline.core.batch import Events, Floats, Ints
 from pipeline.core.memory import Memory
-from pipeline.core.readout import Mask, Result, carry_forward, each_part, put
+from pipeline.core.readout import Mask, Result, carry_forward
 
 FieldSpec = str | tuple[str, ...]
 

@@ -1,0 +1,67 @@
+"""How the states of two memories become one, rings included."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from operators.grouping import Floats, Ints, group
+from operators.history import newest
+from operators.operator import Batch, Operator, OperatorError, RingView, State
+
+
+def merge(operator: Operator, state: State, other: State) -> dict[str, Floats]:
+    """Merge the fields of ``other`` (the same G keys) into ``state``, in place; returns what the rings then hold.
+
+    By role, (G, length, *shape), oldest first, where slot ``count % length`` has the oldest. What was never there is 0.
+    """
+    rings = {role: _joined(state, other, role) for role in state.rings}
+    if state.rings and type(operator).merge is Operator.merge:
+        _replay(operator, state, other)
+    else:
+        operator.merge(state, other)
+    return rings
+
+
+def _joined(state: State, other: State, role: str) -> Floats:
+    """A ring continued by the other one's: the newest inputs of both, oldest first."""
+    own, more = state.rings[role], other.rings[role]
+    length, count = own.array.shape[1], other["count"]
+    older, newer = newest(own, state["count"], length), newest(more, count, length)
+    place = np.arange(length)
+    shifted = np.minimum(place + count[:, None], length - 1)
+    is_new = place >= length - count[:, None]
+    older = older[np.arange(len(count))[:, None], shifted]
+    return np.where(is_new.reshape((*is_new.shape, *(1,) * (newer.ndim - 2))), newer, older)
+
+
+def _replay(operator: Operator, state: State, other: State) -> None:
+    """Fold the inputs that the other one's rings hold; the count comes out as the sum.
+
+    An input without a ring is given as the field of its role has it: the newest event's own.
+    """
+    lengths = {ring.array.shape[1] for ring in other.rings.values()}
+    if len(lengths) > 1:
+        name = type(operator).__name__
+        raise OperatorError("type", f"{name} keeps rings of different lengths, so it needs a merge of its own")
+    (length,) = lengths
+    both = state["count"] + other["count"]
+    some = np.flatnonzero(other["count"])
+    reach = np.minimum(other["count"][some], length)
+    kept = np.arange(length) >= length - reach[:, None]
+    _, groups = group(np.repeat(np.arange(len(some)), reach))
+    columns = {role: newest(_of(ring, some), other["count"][some], length)[kept] for role, ring in other.rings.items()}
+    time = columns.pop("time", np.zeros(len(groups.order)))
+    for role in operator.inputs().keys() - columns.keys():
+        columns[role] = other[role][some][groups.segment]
+    part = State(
+        {name: array[some] for name, array in state.fields.items()},
+        {role: _of(ring, some) for role, ring in state.rings.items()},
+    )
+    operator.fold(part, Batch(groups, columns, time), each=False)
+    for name, array in state.fields.items():
+        array[some] = part[name]
+    state["count"] = both
+
+
+def _of(ring: RingView, keys: Ints) -> RingView:
+    return RingView(ring.array, ring.rows[keys])
