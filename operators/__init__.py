@@ -2,6 +2,7 @@
 
 from operators.count import Count
 from operators.ewma import Ewma
+from operators.fifo import Fifo
 from operators.kv_ewma import KvEwma
 from operators.kv_mean import KvMean
 from operators.kv_moving_mean import KvMovingMean
@@ -18,6 +19,7 @@ __all__ = [
     "TYPES",
     "Count",
     "Ewma",
+    "Fifo",
     "KvEwma",
     "KvMean",
     "KvMovingMean",
@@ -43,6 +45,7 @@ TYPES: dict[str, type[Operator]] = {
     "kv_weighted_moving_mean": KvWeightedMovingMean,
     "kv_ewma": KvEwma,
     "kv_window": KvWindow,
+    "fifo": Fifo,
     "linear_attention": LinearAttention,
 }
 """The operators by the name that ``type`` has in a configuration."""

@@ -40,6 +40,19 @@ def newest_lists(ring: RingView, count: Ints) -> list[list[object]]:
     return [line[max(length - have, 0) :] for line, have in zip(inputs, count.tolist(), strict=True)]
 
 
+def earlier(ring: RingView, column: Floats, groups: Groups, before: Ints, *, events: Ints, lags: Ints) -> Floats:
+    """The inputs that came so many before these of the sorted events, of the same key: (n, m, ...). They must exist.
+
+    ``events`` is (n,), ``lags`` (m,) up to the ring's length; the keys had ``before`` (G,) inputs.
+    """
+    place = groups.position[events, None] - lags
+    inputs: Floats = column.take(np.maximum(events[:, None] - lags, 0), axis=0)
+    old = np.nonzero(place < 0)
+    key = groups.segment[events[old[0]]]
+    inputs[old] = ring.array[ring.rows[key], (before[key] + place[old]) % ring.array.shape[1]]
+    return inputs
+
+
 def key_slices(keys: int, reach: int) -> Iterator[slice]:
     """Cut ``keys`` keys into slices whose newest ``reach`` inputs fit a stretch."""
     step = max(1, _STRETCH // reach)

@@ -74,7 +74,7 @@ class Level:
             number = before[:, None] - 1 - (before[:, None] - 1 - np.arange(self.length)) % self.length
             keys, values = (part[self.at[groups]] for part in self.old)
             yield Rows(keys, values, _seen(number, since, end))
-        if span > 0:
+        if span > 0 and len(self.new[0]) > 0:
             number = first[:, None] + np.arange(span)
             place = self.start[groups, None] + number - before[:, None]
             keys, values = (part.take(place, axis=0, mode="clip") for part in self.new)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from operators import KvEwma, KvMean, KvMovingMean, KvWeightedMovingMean, KvWindow
+from operators import Fifo, KvEwma, KvMean, KvMovingMean, KvWeightedMovingMean, KvWindow
 from operators.grouping import Floats
 from operators.pair_means import PairMeans
 from tests.operators.cases import ASKED, PAIR, Case
@@ -45,8 +45,8 @@ def _pair_means(operator: PairMeans, history: History) -> Expected:
     )
 
 
-def softmax_attention(query: Floats, keys: Floats, values: Floats) -> Expected:
-    """Attention of a query over pairs, with the size of its error; undefined over none."""
+def _softmax(query: Floats, keys: Floats, values: Floats) -> Expected:
+    """Attention of a query over rows, with the size of its error; undefined over none."""
     scores = [math.fsum((query * key).tolist()) / math.sqrt(len(query)) for key in keys]
     top = max(scores, default=0.0)
     expected = weighted_mean(values, [math.exp(score - top) for score in scores])
@@ -60,7 +60,26 @@ def _kv_window(operator: KvWindow, history: History) -> Expected:
     keys, values, query = pair_history(operator, history)
     n = len(keys) - (operator.readout == "before")
     seen = [i for i in range(n) if i < operator.sinks or i >= n - operator.window]
-    return own_error(operator, history, softmax_attention(query, keys[seen], values[seen]))
+    return own_error(operator, history, _softmax(query, keys[seen], values[seen]))
+
+
+def _mean_rows(rows: Floats) -> Floats:
+    return np.array([math.fsum(column) / len(rows) for column in rows.T.tolist()])
+
+
+def _fifo(operator: Fifo, history: History) -> Expected:
+    keys, values, query = pair_history(operator, history)
+    mem: list[tuple[Floats, Floats]] = []
+    cmem: list[tuple[Floats, Floats]] = []
+    for pair in zip(*(part[: len(keys) - (operator.readout == "before")] for part in (keys, values)), strict=True):
+        mem.append(pair)
+        if len(mem) == operator.window + operator.segment:
+            segment, mem = mem[: operator.segment], mem[operator.segment :]
+            cmem.append((_mean_rows(np.array([k for k, _ in segment])), _mean_rows(np.array([v for _, v in segment]))))
+            cmem = cmem[-operator.compressed :]
+    rows = cmem + mem
+    seen = [np.array([row[i] for row in rows]).reshape((-1, part.shape[1])) for i, part in enumerate((keys, values))]
+    return own_error(operator, history, _softmax(query, *seen))
 
 
 ORACLES: Oracles = {
@@ -69,6 +88,7 @@ ORACLES: Oracles = {
     KvWeightedMovingMean: _pair_means,
     KvEwma: _pair_means,
     KvWindow: _kv_window,
+    Fifo: _fifo,
 }
 
 _KV: dict[str, Any] = {"key": "k", "value": "v"}
@@ -94,5 +114,15 @@ CASES = [
     Case("kv_window-sinks", KvWindow(**_ASK, window=6, sinks=4), ASKED, **_SOFTMAX, tenths=0.1),
     Case(
         "kv_window-sinks-before", KvWindow(**_KV, window=3, sinks=5, readout="before"), PAIR, **_SOFTMAX, tenths=_BEFORE
+    ),
+    Case("fifo", Fifo(**_KV, window=5, segment=3, compressed=4), PAIR, **_SOFTMAX, tenths=0.1),
+    Case("fifo-1", Fifo(**_ASK, window=1, segment=1, compressed=1), ASKED, **_SOFTMAX, tenths=0.1),
+    Case("fifo-long", Fifo(**_KV, window=20, segment=64, compressed=3), PAIR, **_SOFTMAX, tenths=0.1),
+    Case(
+        "fifo-before",
+        Fifo(**_ASK, window=2, segment=4, compressed=7, readout="before"),
+        ASKED,
+        **_SOFTMAX,
+        tenths=_BEFORE,
     ),
 ]
