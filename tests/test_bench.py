@@ -125,9 +125,10 @@ def test_a_small_bench_measures_everything_and_leaves_no_topic(kafka: str) -> No
     suite = Suite(Workload(events=20_000, keys=100, rounds=1), kafka, said.append)
     results = suite.run()
     assert said
-    for passes in (results.drains, *results.pipelines.values()):
-        assert [done.events for done in passes] == [20_000]
+    assert [done.events for done in results.drains] == [20_000]
     for mode in MODES:
+        # What the first commit held is not timed, unless that was all.
+        assert all(0 < done.events <= 20_000 for done in results.pipelines[mode])
         assert set(results.stages[mode]) == set(STAGES)
         assert all(seconds > 0 for seconds in results.stages[mode].values())
     admin = Admin(ClientSettings(kafka))
