@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Mapping, Sized
+from statistics import median
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 
-from operators import Ewma, KvMean, KvWindow, LinearAttention, Mean, MovingMean, Operator, WeightedMovingMean
+from operators import Ewma, Fifo, KvMean, KvWindow, LinearAttention, Mean, MovingMean, Operator, WeightedMovingMean
 from operators.operator import Readout, Shape
 from tests.operators.driver import Driver, parts
 
@@ -58,6 +63,13 @@ def test_a3_the_1_000_001st_score() -> None:
     assert driver.fold([0], {"value": [2500.0]}) == 1500.000999999000001
 
 
+def test_a3_a_million_and_one_tenths() -> None:
+    driver = Driver(Mean(value="x"), NUMBER)
+    for _ in range(10):
+        driver.fold([0] * 100_000, {"value": np.full(100_000, 0.1)}, each=False)
+    assert driver.fold([0], {"value": [0.1]}) == pytest.approx(0.1, rel=1e-15)
+
+
 def test_a4_every_one_of_100_events_weighs_a_hundredth() -> None:
     driver, _ = run(KvMean(key="k", value="v"), {"key": np.eye(100), "value": np.ones((100, 1))})
     assert parts(driver.read())["key"].tolist() == [[0.01] * 100]
@@ -80,20 +92,48 @@ def test_a6_summing_up_and_updating_agree_at_the_10_000th_step() -> None:
     assert after == pytest.approx((x[-1] + 9_999 * before) / 10_000, rel=1e-12)
 
 
-@pytest.mark.parametrize(
+CONSTANT = pytest.mark.parametrize(
     "operator",
     [KvMean(key="k", value="v"), KvWindow(key="k", value="v", window=256), linear_attention()],
     ids=lambda operator: type(operator).__name__,
 )
-def test_a7_a8_a19_the_state_is_as_large_after_a_million_events_as_after_one(operator: Operator) -> None:
+
+
+def fold_ones(driver: Driver, events: int) -> None:
+    """Fold so many events of key 0, all of their numbers 1."""
+    for done in range(0, events, 10_000):
+        new = min(10_000, events - done)
+        driver.fold([0] * new, {"key": np.ones((new, 2)), "value": np.ones((new, 2))}, each=False)
+
+
+@CONSTANT
+def test_a7_a_million_events_serialise_to_as_many_bytes_as_one(operator: Operator) -> None:
     driver, _ = run(operator, {"key": KEYS[:1], "value": VALUES[:1]})
-    size = driver.nbytes
-    for _ in range(10):
-        columns = {"key": np.ones((100_000, 2)), "value": np.ones((100_000, 2))}
-        driver.fold([0] * 100_000, columns, each=False)
+    size = len(driver.memory.to_bytes())
+    fold_ones(driver, 1_000_000)
     assert driver.fields["count"].tolist() == [1_000_001]
-    assert driver.nbytes == size
-    assert driver.nbytes <= 8 * (256 * 4 + 16)
+    assert len(driver.memory.to_bytes()) == size
+
+
+@CONSTANT
+def test_a8_no_list_of_past_inputs_can_be_reached_from_the_state(operator: Operator) -> None:
+    events = 100_000
+    driver = Driver(operator, {"key": (2,), "value": (2,)})
+    fold_ones(driver, events)
+    seen: dict[int, Any] = {}
+    found: list[Any] = [driver.memory]
+    while found:
+        thing = found.pop()
+        if id(thing) not in seen and not isinstance(thing, (type, ModuleType, FunctionType, MethodType)):
+            seen[id(thing)] = thing
+            found += gc.get_referents(thing)
+    arrays = [thing for thing in seen.values() if isinstance(thing, np.ndarray)]
+    assert arrays
+    assert max(array.size for array in arrays) < events
+    assert (
+        max(len(thing) for thing in seen.values() if isinstance(thing, Sized) and not isinstance(thing, np.ndarray))
+        < events
+    )
 
 
 def test_a9_moving_one_of_n_inputs_by_1_moves_the_mean_by_1_nth() -> None:
@@ -176,3 +216,44 @@ def test_a18_read_with_a_query() -> None:
         assert parts(driver.read([query]))[""][0].tolist() == pytest.approx(value, rel=1e-15)
     first, _ = run(linear_attention(), {"key": KEYS[:1], "value": VALUES[:1]})
     assert np.isnan(parts(first.read([[0, 1]]))[""]).all()
+
+
+@CONSTANT
+def test_a19_an_update_costs_as_much_after_a_million_events_as_after_a_thousand(operator: Operator) -> None:
+    drivers = {count: Driver(operator, {"key": (2,), "value": (2,)}) for count in (1_000, 1_000_000)}
+    seconds: dict[int, list[float]] = {count: [] for count in drivers}
+    for count, driver in drivers.items():
+        fold_ones(driver, count)
+    assert len({driver.nbytes for driver in drivers.values()}) == 1
+    for _ in range(30):
+        for count, driver in drivers.items():
+            begin = time.process_time()
+            fold_ones(driver, 1_000)
+            seconds[count].append(time.process_time() - begin)
+    assert median(seconds[1_000_000]) < 2 * median(seconds[1_000])
+
+
+def test_a20_first_in_first_out() -> None:
+    letters = {"A": 1.0, "B": 2.0, "C": 3.0, "D": 4.0}
+    operator = Fifo(key="k", value="v", window=3, segment=1, compressed=4)
+    pairs = [[letter] for letter in letters.values()]
+    driver, _ = run(operator, {"key": pairs[:3], "value": pairs[:3]})
+    assert driver.export()["keys"] == [[letters["A"]], [letters["B"]], [letters["C"]]]
+    driver.fold([0], {"key": pairs[3:], "value": pairs[3:]})
+    assert driver.export()["keys"] == driver.export()["values"] == [[letters["B"]], [letters["C"]], [letters["D"]]]
+
+
+def test_a20_the_compressed_memory_is_a_fifo_too() -> None:
+    operator = Fifo(key="k", value="v", window=1, segment=2, compressed=4)
+    means = np.arange(1.0, 7.0)  # M1 to M4, N1 and N2, each the mean of two pairs
+    pairs = np.stack([means - 0.25, means + 0.25], axis=1).reshape(-1, 1)
+    driver, _ = run(operator, {"key": pairs[:9], "value": pairs[:9]})
+    assert driver.export()["compressed_keys"] == [[1.0], [2.0], [3.0], [4.0]]
+    last = np.append(pairs[9:], [[0.0]], axis=0)
+    driver.fold([0] * len(last), {"key": last, "value": last})
+    assert driver.export()["compressed_keys"] == driver.export()["compressed_values"] == [[3.0], [4.0], [5.0], [6.0]]
+
+
+def test_every_worked_number_has_its_test() -> None:
+    named = {int(match[1]) for name in globals() if (match := re.match(r"test_a(\d+)_", name))}
+    assert named == set(range(1, 21))
