@@ -1,8 +1,10 @@
 """Memories kept for each key, as pure folds over columns of numbers."""
 
 from operators.count import Count
+from operators.delta_rule import DeltaRule
 from operators.ewma import Ewma
 from operators.fifo import Fifo
+from operators.gated_delta_rule import GatedDeltaRule
 from operators.kv_ewma import KvEwma
 from operators.kv_mean import KvMean
 from operators.kv_moving_mean import KvMovingMean
@@ -18,8 +20,10 @@ from operators.weighted_moving_mean import WeightedMovingMean
 __all__ = [
     "TYPES",
     "Count",
+    "DeltaRule",
     "Ewma",
     "Fifo",
+    "GatedDeltaRule",
     "KvEwma",
     "KvMean",
     "KvMovingMean",
@@ -47,5 +51,7 @@ TYPES: dict[str, type[Operator]] = {
     "kv_window": KvWindow,
     "fifo": Fifo,
     "linear_attention": LinearAttention,
+    "gated_delta_rule": GatedDeltaRule,
+    "delta_rule": DeltaRule,
 }
 """The operators by the name that ``type`` has in a configuration."""
