@@ -5,6 +5,7 @@ from operators.delta_rule import DeltaRule
 from operators.ewma import Ewma
 from operators.fifo import Fifo
 from operators.gated_delta_rule import GatedDeltaRule
+from operators.infini import Infini
 from operators.kv_ewma import KvEwma
 from operators.kv_mean import KvMean
 from operators.kv_moving_mean import KvMovingMean
@@ -24,6 +25,7 @@ __all__ = [
     "Ewma",
     "Fifo",
     "GatedDeltaRule",
+    "Infini",
     "KvEwma",
     "KvMean",
     "KvMovingMean",
@@ -50,6 +52,7 @@ TYPES: dict[str, type[Operator]] = {
     "kv_ewma": KvEwma,
     "kv_window": KvWindow,
     "fifo": Fifo,
+    "infini": Infini,
     "linear_attention": LinearAttention,
     "gated_delta_rule": GatedDeltaRule,
     "delta_rule": DeltaRule,

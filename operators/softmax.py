@@ -148,14 +148,11 @@ class SoftmaxAttention(Attention):
 def window(state: State, before: Ints, batch: Batch | None) -> Level:
     """The level of the newest pairs, which are in the rings."""
     rings = state.rings["key"], state.rings["value"]
-    return level((rings[0].array, rings[1].array), rings[0].rows, before, batch)
-
-
-def level(old: tuple[Floats, Floats], at: Ints, before: Ints, batch: Batch | None) -> Level:
-    """A level to which a batch adds its pairs."""
+    old = rings[0].array, rings[1].array
     if batch is None:
-        return Level(old, at, before, (old[0][:0, 0], old[1][:0, 0]), before)
-    return Level(old, at, before, (batch.columns["key"], batch.columns["value"]), batch.groups.start)
+        return Level(old, rings[0].rows, before, (old[0][0, :0], old[1][0, :0]), before)
+    new = batch.columns["key"], batch.columns["value"]
+    return Level(old, rings[0].rows, before, new, batch.groups.start)
 
 
 def _blocks(groups: Groups, rows: int, numbers: int, *, each: bool) -> Iterator[tuple[Block, Ints]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from operators import Fifo, KvEwma, KvMean, KvMovingMean, KvWeightedMovingMean, KvWindow
+from operators import Fifo, Infini, KvEwma, KvMean, KvMovingMean, KvWeightedMovingMean, KvWindow
 from operators.grouping import Floats
 from operators.pair_means import PairMeans
 from tests.operators.cases import ASKED, PAIR, Case
@@ -82,6 +83,24 @@ def _fifo(operator: Fifo, history: History) -> Expected:
     return own_error(operator, history, _softmax(query, *seen))
 
 
+def _infini(operator: Infini, history: History) -> Expected:
+    keys, values, query = pair_history(operator, history)
+    end = len(keys) - (operator.readout == "before")
+    since = max(end - operator.window, 0)
+    newest = _softmax(query, keys[since:end], values[since:end])
+    if since == 0:
+        return own_error(operator, history, newest)
+    phi: Callable[[float], float] = {
+        "elu1": lambda x: x + 1.0 if x > 0 else math.exp(x),
+        "relu": lambda x: max(x, 0.0),
+    }[operator.feature_map]
+    weights = [math.fsum(phi(q) * phi(k) for q, k in zip(query, key, strict=True)) for key in keys[:since].tolist()]
+    older = weighted_mean(values[:since], weights)
+    g = operator.gate
+    value, size = (g * old + (1.0 - g) * new for old, new in ((older.value, newest.value), (older.size, newest.size)))
+    return own_error(operator, history, Expected(value, size))
+
+
 ORACLES: Oracles = {
     KvMean: _pair_means,
     KvMovingMean: _pair_means,
@@ -89,6 +108,7 @@ ORACLES: Oracles = {
     KvEwma: _pair_means,
     KvWindow: _kv_window,
     Fifo: _fifo,
+    Infini: _infini,
 }
 
 _KV: dict[str, Any] = {"key": "k", "value": "v"}
@@ -125,4 +145,7 @@ CASES = [
         **_SOFTMAX,
         tenths=_BEFORE,
     ),
+    Case("infini", Infini(**_KV, window=8), PAIR, factors=3, tenths=0.1),
+    Case("infini-relu", Infini(**_ASK, window=3, gate=0.2, feature_map="relu"), ASKED, factors=3, tenths=0.1),
+    Case("infini-before", Infini(**_ASK, window=5, readout="before"), ASKED, factors=3, tenths=_BEFORE),
 ]
