@@ -10,7 +10,7 @@ import numpy as np
 
 from operators.grouping import Floats, Ints, group
 from operators.keys import KeyIndex
-from operators.merging import merge
+from operators.merging import joined
 from operators.operator import Batch, Operator, OperatorError, Readout, Shape, State
 from operators.readout import each_part, put
 from operators.rows import Array, Rows, read_only
@@ -124,14 +124,11 @@ class Memory:
         theirs = other.state()
         with self._rows_of(other.keys) as rows:
             state = self._rows.gather(rows)
+            rings = {role: joined(state, theirs, role) for role in state.rings}
             with np.errstate(all="ignore"):
-                rings = merge(self.operator, state, theirs)
+                self.operator.merge(state, theirs)
             self._check(state)
-        self._rows.put(rows, state)
-        for role, inputs in rings.items():
-            length = inputs.shape[1]
-            slots = (state["count"][:, None] + np.arange(length)) % length
-            self._rows.rings[role][rows[:, None], slots] = inputs
+        self._rows.put(rows, state, rings)
 
     # Reading
 

@@ -1,4 +1,4 @@
-"""How the states of two memories become one, rings included."""
+"""How two memories of one key become one where rings are part of them."""
 
 from __future__ import annotations
 
@@ -9,35 +9,27 @@ from operators.history import newest
 from operators.operator import Batch, Operator, OperatorError, RingView, State
 
 
-def merge(operator: Operator, state: State, other: State) -> dict[str, Floats]:
-    """Merge the fields of ``other`` (the same G keys) into ``state``, in place; returns what the rings then hold.
+def joined(state: State, other: State, role: str) -> Floats:
+    """A ring of G keys continued by the other one's: the newest inputs of both, (G, length, *shape), oldest first.
 
-    By role, (G, length, *shape), oldest first, where slot ``count % length`` has the oldest. What was never there is 0.
+    What was never there reads as 0.
     """
-    rings = {role: _joined(state, other, role) for role in state.rings}
-    if state.rings and type(operator).merge is Operator.merge:
-        _replay(operator, state, other)
-    else:
-        operator.merge(state, other)
-    return rings
-
-
-def _joined(state: State, other: State, role: str) -> Floats:
-    """A ring continued by the other one's: the newest inputs of both, oldest first."""
     own, more = state.rings[role], other.rings[role]
     length, count = own.array.shape[1], other["count"]
     older, newer = newest(own, state["count"], length), newest(more, count, length)
     place = np.arange(length)
-    shifted = np.minimum(place + count[:, None], length - 1)
     is_new = place >= length - count[:, None]
-    older = older[np.arange(len(count))[:, None], shifted]
+    older = older[np.arange(len(count))[:, None], np.minimum(place + count[:, None], length - 1)]
     return np.where(is_new.reshape((*is_new.shape, *(1,) * (newer.ndim - 2))), newer, older)
 
 
-def _replay(operator: Operator, state: State, other: State) -> None:
-    """Fold the inputs that the other one's rings hold; the count comes out as the sum.
+def replay(operator: Operator, state: State, other: State) -> None:
+    """Fold the inputs that the other one's rings hold into the fields of the same G keys; counts add up.
 
     An input without a ring is given as the field of its role has it: the newest event's own.
+
+    Raises:
+        OperatorError: its rings differ in length, so that there are events of which only a part is known.
     """
     lengths = {ring.array.shape[1] for ring in other.rings.values()}
     if len(lengths) > 1:

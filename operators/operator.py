@@ -174,13 +174,17 @@ class Operator(ABC):
     def merge(self, state: State, other: State) -> None:
         """Take the memory of other events of the same G keys into ``state``, as if it had folded them too.
 
-        An ``ordered`` one takes events that came after its own. An operator with rings needs no method of its own: its
-        rings are all that there is to know, so :class:`operators.Memory` folds what the other one's hold.
+        An ``ordered`` one takes events that came after its own. Only fields are changed: whoever calls this joins the
+        rings. Where rings are all that there is to know no method is needed: this one folds what the other's hold.
 
         Raises:
             OperatorError: its algebra is ``none``.
         """
-        raise OperatorError("type", f"{type(self).__name__} can't merge partial states")
+        from operators.merging import replay  # noqa: PLC0415  it works on what is defined here
+
+        if self.algebra == "none" or not state.rings:
+            raise OperatorError("type", f"{type(self).__name__} can't merge partial states")
+        replay(self, state, other)
 
     def retract(self, state: State, batch: Batch) -> None:
         """Take events back that the state has folded, in any order: what a ``group`` can.

@@ -63,10 +63,14 @@ class Rows:
             self._append(rows, batch)
         self.put(rows, state)
 
-    def put(self, rows: Ints, state: State) -> None:
-        """Put fields back."""
+    def put(self, rows: Ints, state: State, rings: Mapping[str, Floats] | None = None) -> None:
+        """Put fields back, and whole rings of these rows, (G, length, *shape), oldest first."""
         for name, array in self.fields.items():
             array[rows] = state[name]
+        for role, inputs in (rings or {}).items():
+            length = inputs.shape[1]
+            slots = (state["count"][:, None] + np.arange(length)) % length
+            self.rings[role][rows[:, None], slots] = inputs
 
     def clear(self, rows: Ints) -> None:
         """Back to the initial state."""

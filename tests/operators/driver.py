@@ -31,6 +31,13 @@ class Driver:
         return self.memory.nbytes
 
     @property
+    def size(self) -> int:
+        """Bytes of state for each key."""
+        state = self.memory.state([0])
+        rings = sum(ring.array[:1].nbytes for ring in state.rings.values())
+        return rings + sum(array.nbytes for array in state.fields.values())
+
+    @property
     def fields(self) -> Mapping[str, Array]:
         return self.memory.state(self.keys).fields
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -11,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import TYPES
-from operators.grouping import Floats, Ints
 from operators.operator import Readout
-from tests.operators.cases import Case, history, row, zipf_keys
-from tests.operators.catalogue import CASES, expect
+from tests.operators.cases import Case, zipf_keys
+from tests.operators.catalogue import CASES
 from tests.operators.driver import parts
+from tests.operators.events import Events
 from tests.operators.oracle import assert_close
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -23,25 +22,6 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 def test_every_type_is_tried() -> None:
     assert {type(case.operator) for case in CASES} == set(TYPES.values())
-
-
-@dataclass(frozen=True)
-class Events:
-    """Events in order of arrival: keys and times (N,), inputs by role."""
-
-    keys: Ints
-    columns: dict[str, Floats]
-    times: Floats
-
-    def fold(self, case: Case, cuts: Sequence[int] = (), keys: int = 1) -> Readout:
-        """Every event's result, with the batches cut at these places."""
-        return case.driver(keys).fold_in_batches(self.keys, self.columns, self.times, cuts)
-
-    def check(self, case: Case, got: Readout, at: Iterable[int]) -> None:
-        """These events' results are what the formula gives."""
-        for event in at:
-            expected = expect(case.operator, history(self.keys, self.columns, self.times, event))
-            assert_close(row(got, event), expected.value, expected.size, case.tolerance)
 
 
 def assert_same(case: Case, got: Readout, wanted: Readout, size: float) -> None:
