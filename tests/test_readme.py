@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import re
@@ -103,6 +104,14 @@ def test_the_python_makes_the_same_app(folder: Path) -> None:
     made: dict[str, object] = {}
     exec(code, made)
     assert made["app"] == load(folder / "arcade.toml", {})
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "pycon")], ids=by_page)
+def test_python_sessions_give_what_is_shown(page: Path) -> None:
+    session = "\n".join(blocks(page, "pycon"))
+    test = doctest.DocTestParser().get_doctest(session, {}, page.name, str(page), 0)
+    said: list[str] = []
+    assert doctest.DocTestRunner().run(test, out=said.append).failed == 0, "".join(said)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_page)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from operators import TYPES
+from operators import TYPES, Memory
 from scripts.reference import FOLDER, pages
 from scripts.reference.catalogue import Entry, families
 from scripts.reference.docstring import parse
-from scripts.reference.worked import shown, work
+from scripts.reference.worked import TIME, plain, shown, work
 from tests.operators.catalogue import CASES
 
 pytestmark = pytest.mark.docs
@@ -33,6 +33,21 @@ def test_an_example_is_of_its_operator_and_shows_results(entry: Entry) -> None:
     assert len(worked.results) == len(entry.example.events) >= 3
     for name in worked.results[0]:
         assert len({shown(result[name]) for result in worked.results}) > 1, "every event has the same result"
+
+
+@pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
+def test_an_example_gives_the_same_without_kafka(entry: Entry) -> None:
+    worked, events = work(entry.example), entry.example.events
+    columns = {name: [event[name] for event in events] for name in events[0]}
+    vectors = {name: len(column[0]) for name, column in columns.items() if isinstance(column[0], list)}
+    for name, operator in worked.operators.items():
+        memory = Memory(operator, vectors)
+        results = memory.fold(["press-1"] * len(events), columns, columns.get(TIME))
+        for i, result in enumerate(worked.results):
+            if name in result:
+                assert shown(plain(results, i)) == shown(result[name])
+            if f"{name}.state" in result and i == len(events) - 1:
+                assert shown(memory.export()[0]) == shown(result[f"{name}.state"])
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)

@@ -33,7 +33,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Entry:
-    """One operator: its name, which ``type`` is in a configuration, its class, and what its page says that the code does not.
+    """One operator: its name, which is ``type`` in a configuration, its class, and what the code does not say.
 
     ``bound`` is its precision where that isn't the usual one.
     """

@@ -74,7 +74,7 @@ def work(example: Example) -> Worked:
     records = [msgspec.json.decode(record or b"") for record in outputs]
     assert len(records) == count, f"{count} events made {len(records)} records"
     results = [{name: part for name, part in record.items() if name not in HEAD} for record in records]
-    return Worked(config, app, results, [_first(answer) for answer in answers])
+    return Worked(config, app, results, [plain(answer) for answer in answers])
 
 
 def configuration(example: Example) -> str:
@@ -111,7 +111,9 @@ def shown(value: Any) -> str:
     return f"{float(f'{value:.{_DIGITS}g}') + 0.0:.{_DIGITS}g}"
 
 
-def _first(readout: Any) -> Any:
+def plain(readout: Any, i: int = 0) -> Any:
+    """Row i of a read-out as a record has it: numbers and lists, None for what is undefined."""
     if isinstance(readout, dict):
-        return {name: part[0].tolist() for name, part in readout.items()}
-    return readout[0].tolist()
+        return {name: plain(part, i) for name, part in readout.items()}
+    part = np.asarray(readout)[i]
+    return part.tolist() if np.isfinite(part).all() else None
