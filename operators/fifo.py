@@ -30,7 +30,8 @@ class Fifo(SoftmaxAttention):
     value become one row of CMem; ``compressed``, r, how many rows CMem has room for; ``readout``, after the event's own
     pair is in Mem, or before. Every pair is in one of the two, until its row leaves CMem at least c + s r events later.
     State: the count, c + s - 1 pairs, r rows and the newest query, 1 + (c + s - 1 + r) (d_k + d_v) + d_k numbers; with
-    ``readout = "before"`` 1 + 2 d_v more. A row is summed once, from the pairs themselves, so nothing drifts.
+    ``readout = "before"`` 1 + 2 d_v more. A row is summed once, from the pairs themselves, so nothing drifts. Where the
+    segments are cut depends on how many pairs came before, so partial states do not merge.
     Reference: Rae et al., Compressive Transformers for Long-Range Sequence Modelling, arXiv 1911.05507.
     """
 
