@@ -12,6 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from operators.operator import Operator, OperatorError
 from pipeline.core.config.operator_types import takes_duration
 from pipeline.core.config.summary import layout_bytes
+from scripts.markdown import Cells, table
 from scripts.reference.catalogue import Entry, Family
 from scripts.reference.docstring import parse
 from scripts.reference.worked import Worked, shown, work
@@ -31,12 +32,10 @@ _BOUND = "a result is within 1e-12 of the exact one ([measured so](index.md#prec
 _INDEX = Path(__file__).with_name("index.md")
 _INDEX_HEAD = ("type", "what it is", "merge", "take back", "order", "example", f"{_WIDE} numbers")
 
-Cell = Sequence[str]
-
 
 def page(entry: Entry) -> str:
     """The page of one operator."""
-    doc, worked = parse(entry.cls), work(entry.example)
+    doc, worked, options = parse(entry.cls), work(entry.example), list(_options(entry.cls))
     parts = [
         f"# `{entry.name}`",
         doc.summary,
@@ -48,7 +47,7 @@ def page(entry: Entry) -> str:
         f"**Precision**: {entry.bound or _BOUND}",
         f"**Cost**: {entry.cost}",
         "## Options",
-        _table(("option", "takes", "if left out"), _options(entry.cls)),
+        table(("option", "takes", "if left out"), options) if options else "None of its own.",
         doc.parameters,
         "## Example",
         entry.example.text,
@@ -65,13 +64,13 @@ def page(entry: Entry) -> str:
 def index(families: Sequence[Family]) -> str:
     """The page that lists them all."""
     parts = [
-        f"## {family.title}\n\n{family.text}\n\n{_table(_INDEX_HEAD, map(_index_row, family.entries))}"
+        f"## {family.title}\n\n{family.text}\n\n{table(_INDEX_HEAD, map(_index_row, family.entries))}"
         for family in families
     ]
     return _INDEX.read_text("utf-8").replace("{{operators}}", "\n\n".join(parts))
 
 
-def _index_row(entry: Entry) -> Cell:
+def _index_row(entry: Entry) -> Cells:
     worked = work(entry.example)
     kinds = _kinds(entry, worked)
 
@@ -94,7 +93,7 @@ def _memory(entry: Entry, worked: Worked) -> str:
         ("take back", *(_TAKE_BACK[algebra] for algebra in algebras)),
         ("order", *(_ORDER[algebra] for algebra in algebras)),
     ]
-    return _table(("", *(f"`{name}`" for name in kinds)), rows)
+    return table(("", *(f"`{name}`" for name in kinds)), rows)
 
 
 def _kinds(entry: Entry, worked: Worked) -> list[str]:
@@ -120,7 +119,7 @@ def _sizes(worked: Worked, name: str) -> Mapping[str, str]:
     return sizes if wide != shapes else {named[0]: sizes[named[0]]}
 
 
-def _options(cls: type[Operator]) -> Iterable[Cell]:
+def _options(cls: type[Operator]) -> Iterable[Cells]:
     hints = get_type_hints(cls)
     options = [option for option in dataclasses.fields(cls) if option.init and option.name != "publish"]
     for option in sorted(options, key=lambda option: option.default is not dataclasses.MISSING):
@@ -159,7 +158,7 @@ def _events(entry: Entry, worked: Worked) -> str:
         for event, result in zip(entry.example.events, worked.results, strict=True)
     ]
     fields = [f"`{name}`" for name in entry.example.events[0]]
-    return _table((*fields, *(f"**{name}**" for name in worked.results[0])), rows)
+    return table((*fields, *(f"**{name}**" for name in worked.results[0])), rows)
 
 
 def _answers(entry: Entry, worked: Worked) -> str:
@@ -169,9 +168,4 @@ def _answers(entry: Entry, worked: Worked) -> str:
     answers = zip(entry.example.queries, worked.answers, strict=True)
     rows = [(shown(list(query)), f"`{shown(answer)}`") for query, answer in answers]
     head = "Asked after the last event (over HTTP, or by `streamfold query --read`):"
-    return f"{head}\n\n{_table(('query', f'**{entry.example.asked}**'), rows)}"
-
-
-def _table(head: Cell, rows: Iterable[Cell]) -> str:
-    body = [[cell.replace("|", r"\|") for cell in row] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *body))
+    return f"{head}\n\n{table(('query', f'**{entry.example.asked}**'), rows)}"
