@@ -16,6 +16,7 @@ from operators.mean import Mean
 from operators.memory import Memory
 from operators.moving_mean import MovingMean
 from operators.operator import Operator, OperatorError
+from operators.recurrent import recurrent
 from operators.weighted_moving_mean import WeightedMovingMean
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "Operator",
     "OperatorError",
     "WeightedMovingMean",
+    "recurrent",
 ]
 
 TYPES: dict[str, type[Operator]] = {

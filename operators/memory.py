@@ -258,15 +258,10 @@ class Memory:
 
     def _check(self, state: State) -> None:
         """That an operator left its state as its layout says, and finite."""
-        for field in self._rows.layout.fields:
-            array, like = state[field.name], self._rows.fields[field.name]
-            if array.dtype != like.dtype or array.shape[1:] != like.shape[1:]:
-                found, expected = ((part.dtype.str, part.shape[1:]) for part in (array, like))
-                raise OperatorError(
-                    "type", f"{self._name} left its field {field.name!r} as {found}, expected {expected}"
-                )
+        self._rows.check(state)
+        for name, array in state.fields.items():
             if not np.isfinite(array).all():
-                raise OverflowError(f"{self._name} can't fold this: its field {field.name!r} would not be finite")
+                raise OverflowError(f"{self._name} can't take this in: its field {name!r} would not be finite")
 
     @property
     def _name(self) -> str:

@@ -54,12 +54,15 @@ Readout = Floats | Ints | dict[str, Floats]
 
 @dataclass(frozen=True)
 class Field:
-    """One named array of the state: a number (``shape = ()``), a vector or a matrix for each key."""
+    """One named array of the state: a number (``shape = ()``), a vector or a matrix for each key.
+
+    ``initial`` is where all of its numbers start, or each, in tuples as deep as the shape is long.
+    """
 
     name: str
     shape: Shape = ()
     dtype: str = "<f8"
-    initial: float = 0.0
+    initial: float | tuple[Any, ...] = 0.0
 
 
 @dataclass(frozen=True)

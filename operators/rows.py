@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.grouping import Floats, Ints
-from operators.operator import Batch, Layout, Ring, RingView, State
+from operators.operator import Batch, Layout, OperatorError, Ring, RingView, State
 
 _FIRST_CAPACITY = 64
 
@@ -56,6 +56,14 @@ class Rows:
             {name: array[rows] for name, array in self.fields.items()},
             {ring.role: RingView(read_only(self._inputs(ring)), rows) for ring in self.layout.rings},
         )
+
+    def check(self, state: State) -> None:
+        """Raise OperatorError if an operator left fields that are not as its layout says."""
+        for name, like in self.fields.items():
+            array = state[name]
+            if array.dtype != like.dtype or array.shape[1:] != like.shape[1:]:
+                found, expected = (f"{part.dtype} {part.shape[1:]}" for part in (array, like))
+                raise OperatorError("type", f"the field {name!r} was left as {found}, its layout says {expected}")
 
     def scatter(self, rows: Ints, state: State, batch: Batch) -> None:
         """Put folded fields back, and append the inputs of the batch to the rings."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from operators.grouping import group
-from operators.operator import Batch, Operator, State
+from operators.operator import Batch, Operator, Readout, State
 from operators.readout import each_part, put
+from operators.rows import read_only
 from pipeline.core.batch import Events, Floats, Ints
 from pipeline.core.memory import Memory
 from pipeline.core.readout import Mask, Result, carry_forward
@@ -46,7 +47,7 @@ class Run:
     def time(self) -> Floats:
         """Event times, sorted like all columns."""
         if self._time is None:
-            self._time = self.events.times[self._sorted]
+            self._time = read_only(self.events.times[self._sorted])
         return self._time
 
     @property
@@ -55,11 +56,13 @@ class Run:
         return self._sorted[self.groups.last]
 
     def _column(self, spec: FieldSpec) -> Floats:
+        """The sorted column, which several operators may read: none can write to it."""
         if spec not in self._columns:
             if isinstance(spec, str):
-                self._columns[spec] = self.events.columns[spec][self._sorted]
+                column = self.events.columns[spec][self._sorted]
             else:
-                self._columns[spec] = np.stack([self._column(name) for name in spec], axis=1)
+                column = np.stack([self._column(name) for name in spec], axis=1)
+            self._columns[spec] = read_only(column)
         return self._columns[spec]
 
 
@@ -80,8 +83,16 @@ class Attempt:
         """Fold the run, or the events of it that the operator can use, into a copy of the memory."""
         run = self.run if used is None else self.run.where(used)
         state, batch = memory.gather(run.keys), run.batch(memory.operator)
+        groups = self.run.groups
         try:
             readout = memory.operator.fold(state, batch, each=each)
+            memory.check(state)
+            if each:
+                readout = _each(readout, len(run))
+                if used is not None and run is not self.run:
+                    before = memory.operator.read(memory.gather(self.run.keys))
+                    readout = carry_forward(readout, before, used[groups.order], groups.start, groups.segment)
+                self.results[name] = each_part(readout, lambda part: put(part, groups.order))
         except Exception as error:
             self.trouble = ("operator", f"{type(error).__name__}: {error}")
             return
@@ -89,18 +100,20 @@ class Attempt:
             self.trouble = ("fold", "overflow")
             return
         self._folded.append((memory, run, state, batch))
-        if readout is not None:
-            if run is not self.run:
-                assert used is not None
-                before = memory.operator.read(memory.gather(self.run.keys))
-                groups = self.run.groups
-                readout = carry_forward(readout, before, used[groups.order], groups.start, groups.segment)
-            self.results[name] = each_part(readout, lambda part: put(part, self.run.groups.order))
 
     def accept(self) -> None:
         """Store what was folded."""
         for memory, run, state, batch in self._folded:
             memory.scatter(run.keys, state, batch)
+
+
+def _each(readout: Readout | None, size: int) -> Readout:
+    """The read-out, if it has a row for each event. Raises ValueError if not."""
+    parts = readout.values() if isinstance(readout, dict) else (readout,)
+    rows = {None if part is None else len(part) for part in parts}
+    if readout is None or rows != {size}:
+        raise ValueError(f"it gave results of {rows} rows for {size} events")
+    return readout
 
 
 def _finite(state: State) -> bool:

@@ -21,7 +21,7 @@ every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 def test_every_type_is_tried() -> None:
-    assert {type(case.operator) for case in CASES} == set(TYPES.values())
+    assert {type(case.operator) for case in CASES} >= set(TYPES.values())
 
 
 def assert_same(case: Case, got: Readout, wanted: Readout, size: float) -> None:

@@ -12,11 +12,11 @@ from operators import TYPES, Operator, OperatorError
 from operators.duration import EXPECTED
 from pipeline.core.config.problem import ConfigError, Problem, mismatch, shown, unknown
 
-_EXPECTED_TYPE = 'the name of an operator, or "module:Class" for one of your own'
+_EXPECTED_TYPE = 'the name of an operator, or "module:Name" for one of your own'
 
 
 def type_name(operator: Operator) -> str:
-    """What ``type`` is for an operator: a name of ours, or ``module:Class``."""
+    """What ``type`` is for an operator: a name of ours, or ``module:Name``."""
     cls = type(operator)
     return next((name for name, known in TYPES.items() if known is cls), f"{cls.__module__}:{cls.__qualname__}")
 
@@ -52,7 +52,9 @@ def _find(name: object) -> type[Operator]:
         return TYPES[name]
     found = _import(name)
     if not (isinstance(found, type) and issubclass(found, Operator) and dataclasses.is_dataclass(found)):
-        raise ConfigError([Problem(("type",), mismatch(name, "a dataclass that is an Operator"))])
+        raise ConfigError(
+            [Problem(("type",), mismatch(name, "a dataclass that is an Operator, or a function under @recurrent"))]
+        )
     return found
 
 
