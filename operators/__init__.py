@@ -1,8 +1,11 @@
 """Memories kept for each key, as pure folds over columns of numbers."""
 
 from operators.count import Count
+from operators.cov import Corr, Cov
 from operators.delta_rule import DeltaRule
+from operators.ends import First, Last
 from operators.ewma import Ewma
+from operators.extremes import Max, Min
 from operators.fifo import Fifo
 from operators.gated_delta_rule import GatedDeltaRule
 from operators.infini import Infini
@@ -17,14 +20,21 @@ from operators.memory import Memory
 from operators.moving_mean import MovingMean
 from operators.operator import Operator, OperatorError
 from operators.recurrent import recurrent
+from operators.sum import Sum
+from operators.var import Std, Var
+from operators.weighted_mean import WeightedMean
 from operators.weighted_moving_mean import WeightedMovingMean
+from operators.zscore import ZScore
 
 __all__ = [
     "TYPES",
+    "Corr",
     "Count",
+    "Cov",
     "DeltaRule",
     "Ewma",
     "Fifo",
+    "First",
     "GatedDeltaRule",
     "Infini",
     "KvEwma",
@@ -32,19 +42,38 @@ __all__ = [
     "KvMovingMean",
     "KvWeightedMovingMean",
     "KvWindow",
+    "Last",
     "LinearAttention",
+    "Max",
     "Mean",
     "Memory",
+    "Min",
     "MovingMean",
     "Operator",
     "OperatorError",
+    "Std",
+    "Sum",
+    "Var",
+    "WeightedMean",
     "WeightedMovingMean",
+    "ZScore",
     "recurrent",
 ]
 
 TYPES: dict[str, type[Operator]] = {
     "count": Count,
+    "sum": Sum,
     "mean": Mean,
+    "weighted_mean": WeightedMean,
+    "var": Var,
+    "std": Std,
+    "zscore": ZScore,
+    "min": Min,
+    "max": Max,
+    "first": First,
+    "last": Last,
+    "cov": Cov,
+    "corr": Corr,
     "moving_mean": MovingMean,
     "weighted_moving_mean": WeightedMovingMean,
     "ewma": Ewma,

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from operators.grouping import Floats, Ints
 
@@ -22,3 +25,20 @@ def times(weight: Floats, rows: Floats) -> Floats:
 def alike(numbers: Floats, rows: Floats) -> Floats:
     """Numbers (N,) spread out to the shape of rows (N, ...): quicker than to broadcast over a short last axis."""
     return numbers if rows.ndim == 1 else np.repeat(numbers, math.prod(rows.shape[1:])).reshape(rows.shape)
+
+
+def flat(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Rows (N, ...) as rows of numbers, (N, d)."""
+    return rows.reshape((len(rows), math.prod(rows.shape[1:])))
+
+
+def clear(fields: Mapping[str, npt.NDArray[Any]], count: Ints) -> None:
+    """Set every field of keys whose last event was taken back to 0: no rounding of it is left."""
+    for array in fields.values():
+        array[count == 0] = 0
+
+
+def plain(numbers: npt.NDArray[Any]) -> list[object]:
+    """Rows (N, ...) as plain numbers or lists; None for one that is not all finite."""
+    finite = np.isfinite(flat(numbers)).all(axis=1)
+    return [row if known else None for row, known in zip(numbers.tolist(), finite.tolist(), strict=True)]

@@ -132,3 +132,11 @@ def running(operation: np.ufunc, groups: Groups, initial: Array, values: Array) 
     """After every event, its group's ``initial`` (G, ...) and ``values`` so far combined, (N, ...)."""
     waves = groups.waves
     return waves.put(accumulated(operation, waves, initial, values.take(waves.events, axis=0))[1])
+
+
+def previous(groups: Groups, after: Array, initial: Array) -> Array:
+    """What there was before each event, (N, ...), of what there is after each, and before each group's first."""
+    before = np.empty_like(after)
+    before[1:] = after[:-1]
+    before[groups.start] = initial
+    return before
