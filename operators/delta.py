@@ -10,12 +10,12 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from operators.delta_steps import Steps, normalized
 from operators.feature_maps import FEATURE_MAPS, FeatureMapName
 from operators.grouping import Floats
 from operators.key_value import Attention, KeyValue
 from operators.operator import Batch, Field, FieldSpec, Layout, OperatorError, Readout, Shape, State
 from operators.options import flag, number, one_of
+from operators.pair_runs import Run, laid
 
 _LENGTH = 32
 """Events of a key taken at once: their L x L systems must stay cheaper than going one by one."""
@@ -60,20 +60,19 @@ class Delta(Attention):
 
     def fold(self, state: State, batch: Batch, *, each: bool) -> Readout | None:
         """Learn the batch; the read-out at each event."""
-        values = batch.columns["value"]
-        steps = self._steps(batch)
+        keys, values, rates = self._steps(batch)
         kept = self.kept(state, batch)
         state["count"] += batch.groups.count
         needed = each or self.readout == "before"
         queries = self._features(self.queries(batch)) if needed else None
         readouts = np.empty_like(values)
         for block in batch.groups.pieces(_LENGTH, max(1, _CACHED // math.prod(state["memory"].shape[1:]))):
-            memory, run = state["memory"][block.groups], steps.run(block, kept)
-            added = run.added(memory)
+            run, memory = Run.of(block, keys, values, kept), state["memory"][block.groups]
+            written = _written(run, laid(block, rates, 0.0), memory)
             if queries is not None:
                 asked = run.before() if self.readout == "before" else run
-                block.put(asked.read_outs(memory, queries[block.events.T], added).swapaxes(0, 1), readouts)
-            state["memory"][block.groups] = run.memory(memory, added)
+                block.put(asked.read(memory, queries[block.events.T], written).swapaxes(0, 1), readouts)
+            state["memory"][block.groups] = run.left(memory) + run.total(written)
         return self.results(state, batch, readouts if needed else None, each=each)
 
     def attend(self, state: State, query: Floats) -> Floats:
@@ -97,20 +96,45 @@ class Delta(Attention):
     def _features(self, x: Floats) -> Floats:
         return FEATURE_MAPS[self.feature_map](x)
 
-    def _steps(self, batch: Batch) -> Steps:
-        """What each event does to the memory."""
+    def _steps(self, batch: Batch) -> tuple[Floats, Floats, Floats]:
+        """The key (N, d_k), value (N, d_v) and rate (N, 1) of each event's step S += rate k^T (v - k S)."""
         keys, values = self._features(batch.columns["key"]), batch.columns["value"]
-        rates = np.full(len(keys), float(self.rate))
+        rates = np.full((len(keys), 1), float(self.rate))
         if self.weight is not None:
-            rates *= batch.columns["weight"]
+            weights = batch.columns["weight"]
             expected = f"a number of at least 0, below {self._bound / self.rate}"
-            refuse("weight", batch.columns["weight"], (rates >= 0) & (rates < self._bound), expected)
-        if self.normalize:
-            keys, values = normalized(keys, values)
-        return Steps(keys, values, rates[:, None])
+            refuse("weight", weights, (weights >= 0) & (self.rate * weights < self._bound), expected)
+            rates *= weights[:, None]
+        return (*(_normalized(keys, values) if self.normalize else (keys, values)), rates)
 
 
 def refuse(role: str, numbers: Floats, valid: npt.NDArray[np.bool_], expected: str) -> None:
     """Raise ValueError, which keeps an event out of the memory, unless all of a role's numbers are valid."""
     if not valid.all():
         raise ValueError(f"{role}: found {numbers[~valid][0]}, expected {expected}")
+
+
+def _normalized(keys: Floats, values: Floats) -> tuple[Floats, Floats]:
+    """Keys (N, d_k) of length 1, or 0, and values (N, d_v) divided by the length that the keys had.
+
+    With k = |k| n, an update by rate k^T (v - k S) / |k|^2 is one by rate n^T (v / |k| - n S), whose numbers are no
+    larger than those of the memory. The power of two in a length is taken out before it is squared.
+    """
+    exponent = np.frexp(np.abs(keys).max(axis=1))[1][:, None]
+    scaled = np.ldexp(keys, -exponent)
+    length = np.sqrt(np.einsum("nk,nk->n", scaled, scaled))[:, None]
+    length[length == 0] = np.inf
+    return scaled / length, np.ldexp(values / length, -exponent)
+
+
+def _written(run: Run, rate: Floats, memory: Floats) -> Floats:
+    """What each step of a run adds along its key, (g, L, d_v), by a ``rate`` (g, L, 1), from the memory before.
+
+    Each depends on what those before it wrote: a lower triangular system. Upside down it is an upper triangular one, in
+    which elimination finds nothing to do and no rows to swap. Swapped rows would let a large value change, in its last
+    digits, what was read before it came.
+    """
+    overlap = np.tril(rate * (run.key @ run.key.swapaxes(1, 2)) * run.between, -1)
+    alone = rate * (run.value - run.since * (run.key @ memory))
+    system = (overlap + np.eye(overlap.shape[1]))[:, ::-1, ::-1]
+    return np.asarray(np.linalg.solve(system, alone[:, ::-1]), float)[:, ::-1]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 
 from operators.delta import Delta, refuse
 from operators.duration import Duration, length
 from operators.grouping import Floats
+from operators.newest_time import pass_time
 from operators.operator import Batch, Field, FieldSpec, Layout, OperatorError, Shape, State
 from operators.options import number
-from operators.scan import running
 
 _GAMMA = "a number above 0, at most 1"
 
@@ -63,10 +63,5 @@ class GatedDeltaRule(Delta):
             return decay
         if self.gamma is not None:
             return np.full(len(batch.time), float(self.gamma))
-        groups = batch.groups
-        start = np.where(state["count"] > 0, state["time"], batch.time[groups.start])
-        newest = running(np.maximum, groups, start, batch.time)
-        before = np.concatenate([newest[:1], newest[:-1]])
-        before[groups.start] = start
-        state["time"] = newest[groups.last]
-        return np.exp2((before - newest) / self.half_life)
+        before, after = pass_time(state, batch)
+        return np.exp2((before - after) / cast(float, self.half_life))
