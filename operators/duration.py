@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from operators.options import OperatorError, number
 
@@ -32,3 +33,10 @@ def length(option: str, given: object) -> float:
     if found <= 0:
         raise OperatorError(option, f"found {given!r}, expected a duration above 0")
     return found
+
+
+def lengths(option: str, given: object) -> tuple[float, ...]:
+    """A list of at least one duration above 0, in seconds. Raises OperatorError for anything else."""
+    if not isinstance(given, Sequence) or isinstance(given, str) or not given:
+        raise OperatorError(option, f'found {given!r}, expected a list of durations such as ["1m", "1h", "1d"]')
+    return tuple(length(option, each) for each in given)

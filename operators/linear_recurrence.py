@@ -9,13 +9,15 @@ so nothing overflows, no digit cancels, and where a product falls to 0 so does t
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from operators.grouping import Block, Floats, Groups, Ints
 from operators.scan import two_sum
 
 _SEGMENT = 64
 """Events that meet each other directly; those of earlier segments they meet in the memory."""
+
+_UNFADED = 8
+"""Events that meet each other directly if nothing is forgotten: the shortest segment."""
 
 _LENGTH = 4096
 """Events of a key taken at once."""
@@ -46,110 +48,111 @@ def fold_pairs(
     """
     heads, d_k, d_v = memory.shape[1:]
     result = None if queries is None else np.empty((len(values), heads, d_v))
+    held = (memory,) if lost is None else (memory, lost)
     for block in groups.pieces(_LENGTH, max(1, _CACHED // (heads * d_k * d_v))):
-        run = _Run(block, len(values))
+        run = _Segments(block, len(values))
         k, v = run.lay_out(keys, 0.0, heads), run.lay_out(values[:, None], 0.0)
         a = None if gates is None else run.lay_out(gates, 1.0)
-        q = None if queries is None else run.lay_out(queries, 0.0, heads)
-        read, left = _meet(k, v, a, q, own=own)
-        added = _segments(k).swapaxes(-1, -2) @ _segments(v)
-        before = _carry(memory, lost, block.groups, added, left)
-        if result is not None and q is not None and read is not None:
-            read += (_segments(q) @ before).reshape(read.shape)
-            block.put(np.moveaxis(read, 2, 0)[: len(block.events)], result)
+        if queries is None or result is None:
+            left = None if a is None else _fade(k, a)
+            _carry(held, block.groups, k.swapaxes(-1, -2) @ v, left)
+        else:
+            q = run.lay_out(queries, 0.0, heads)
+            read, left = _meet(k, v, a, q, own=own)
+            added = k.swapaxes(-1, -2) @ v
+            before = np.empty_like(added)
+            _carry(held, block.groups, added, left, before)
+            read += q @ before
+            run.put(read, result)
     return result
 
 
-def faded_sums(groups: Groups, initial: Floats, gates: Floats, terms: Floats) -> Floats:
-    """The sums h = a h + x, element by element, from each group's ``initial`` (G, ...): after every event, (N, ...).
-
-    Steps are combined pairwise (Hillis and Steele 1986), so a rounding is made log2 L times, not L times.
-    """
-    result = np.empty_like(terms)
-    for block in groups.blocks:
-        left, sums = gates[block.events], terms[block.events]
-        sums[0] += left[0] * initial[block.groups]
-        step = 1
-        while step < len(sums):
-            sums[step:] += left[step:] * sums[:-step]
-            left[step:] *= left[:-step]
-            step *= 2
-        block.put(sums, result)
-    return result
-
-
-class _Run:
-    """The events of a block, laid out by group and rank and filled up to a power of 2."""
+class _Segments:
+    """The events of a block, laid out by group, and within it by segments whose length is a power of 2."""
 
     def __init__(self, block: Block, total: int) -> None:
-        rank = np.arange(1 << (len(block.events) - 1).bit_length())
-        self.events: Ints = np.minimum(block.events[0][:, None] + rank, total - 1)
-        self.filling: npt.NDArray[np.bool_] = rank > block.last[:, None]
-        self.full = not self.filling.any()
+        self._block = block
+        length = 1 << (len(block.events) - 1).bit_length()
+        size = min(length, _SEGMENT)
+        rank = np.arange(length).reshape(-1, size)
+        self._events: Ints = np.minimum(block.events[0][:, None, None] + rank, total - 1)
+        self._filling = np.nonzero(rank > block.last[:, None, None])
 
     def lay_out(self, rows: Floats, fill: float, heads: int = 1) -> Floats:
-        """Rows (N, h, d) as (g, heads, L, d), with another number where no event is."""
-        laid = rows[self.events]
-        if not self.full:
-            laid[self.filling] = fill
-        laid = laid.swapaxes(1, 2)
+        """Rows (N, h, d) as (g, H, segments, size, d), with another number where no event is: a copy."""
+        laid = rows[self._events]
+        laid[self._filling] = fill
+        laid = np.moveaxis(laid, -2, 1)
         return laid.repeat(heads, axis=1) if heads > laid.shape[1] else np.ascontiguousarray(laid)
 
-
-def _segments(rows: Floats) -> Floats:
-    """Rows (g, h, L, d) by segments, (g, h, n, s, d): a view."""
-    g, heads, length, d = rows.shape
-    size = min(length, _SEGMENT)
-    return rows.reshape(g, heads, length // size, size, d)
+    def put(self, laid: Floats, out: Floats) -> None:
+        """Store results that are laid out with the sorted events they belong to, (N, H, d)."""
+        by_rank = np.moveaxis(laid.reshape(*laid.shape[:2], -1, laid.shape[-1]), 2, 0)
+        self._block.put(by_rank[: len(self._block.events)], out)
 
 
-def _meet(
-    k: Floats, v: Floats, a: Floats | None, q: Floats | None, *, own: bool
-) -> tuple[Floats | None, Floats | None]:
-    """Let the events of a segment meet: what each reads of those in its own segment, (g, H, L, d_v).
+def _fade(k: Floats, gates: Floats) -> Floats:
+    """Let keys fade to the end of their segment, in place; what each segment leaves, (g, H, n, d_k or 1)."""
+    size, left = 1, _cut(gates, 1)[:, :, :, 0]
+    while size < k.shape[3]:
+        left = _fade_once(k, left, size)
+        size *= 2
+    return left
 
-    Also, from each segment's beginning to its end, what is left of a memory, (g, H, n, 1 or d_k). Keys are multiplied
-    in place by what is left of them at the end of their segment, queries by what was left of a memory at its beginning.
+
+def _fade_once(k: Floats, left: Floats, size: int) -> Floats:
+    """Let keys that faded to the end of segments of this size fade to the end of those twice as long."""
+    _cut(k, size)[:, :, ::2] *= left[:, :, 1::2, None]
+    return left[:, :, ::2] * left[:, :, 1::2]
+
+
+def _meet(k: Floats, v: Floats, gates: Floats | None, q: Floats, *, own: bool) -> tuple[Floats, Floats | None]:
+    """What each event reads of those in its own segment, and what the segment leaves of a memory.
+
+    Keys fade to the end of their segment; queries, in place too, are multiplied by what is left of a memory from the
+    beginning of the segment to them.
     """
-    g, heads, length, d_k = k.shape
-    read = None
-    if q is not None:
-        read = (q * k).sum(axis=-1, keepdims=True) * v if own else np.zeros((g, heads, length, v.shape[-1]))
-        if own and a is not None:
-            q *= a
-    step = 1
-    while step < min(length, _SEGMENT):
-        halves = (g, -1, length // (2 * step), 2, step)
-        first = k.reshape(*halves, d_k)[:, :, :, 0]
-        if q is not None and read is not None:
-            second = q.reshape(*halves, d_k)[:, :, :, 1]
-            weights = second @ first.swapaxes(-1, -2)
-            read.reshape(*halves, v.shape[-1])[:, :, :, 1] += weights @ v.reshape(*halves, v.shape[-1])[:, :, :, 0]
-        if a is not None:
-            left = a.reshape(*halves[:-1], a.shape[-1])
-            first *= left[:, :, :, 1, None]
-            if q is not None:
-                second *= left[:, :, :, 0, None]
-            a = left[:, :, :, 0] * left[:, :, :, 1]
-        step *= 2
-    return read, a
-
-
-def _carry(memory: Floats, lost: Floats | None, rows: Ints, added: Floats, left: Floats | None) -> Floats:
-    """Carry the memories of these rows through what each segment adds and leaves; as they were before each segment."""
-    before = np.empty_like(added)
-    now = memory[rows]
-    low = None if lost is None else lost[rows]
-    for i in range(added.shape[2]):
-        before[:, :, i] = now if low is None else now + low
+    size = 1 if gates is not None else min(k.shape[3], _UNFADED)
+    near = np.tril(_cut(q, size) @ _cut(k, size).swapaxes(-1, -2), 0 if own else -1)
+    read = (near @ _cut(v, size)).reshape(*q.shape[:-1], v.shape[-1])
+    left = None
+    if gates is not None:
+        left = _cut(gates, 1)[:, :, :, 0]
+        q *= gates if own else 1.0
+    while size < k.shape[3]:
+        first, second = _cut(k, size)[:, :, ::2], _cut(q, size)[:, :, 1::2]
+        later = _cut(read, size)[:, :, 1::2]
+        later += second @ first.swapaxes(-1, -2) @ _cut(v, size)[:, :, ::2]
         if left is not None:
-            now = left[:, :, i, :, None] * now
-        if low is None:
-            now = now + added[:, :, i]
-        else:
+            second *= left[:, :, ::2, None]
+            left = _fade_once(k, left, size)
+        size *= 2
+    return read, left
+
+
+def _cut(rows: Floats, size: int) -> Floats:
+    """Rows that are laid out by segments, (g, H, n, s, d), cut into shorter ones: a view."""
+    return rows.reshape(*rows.shape[:2], -1, size, rows.shape[-1])
+
+
+def _carry(
+    held: tuple[Floats, ...], rows: Ints, added: Floats, left: Floats | None, before: Floats | None = None
+) -> None:
+    """Carry the memories of these rows, and what they lost, through what each segment adds and leaves.
+
+    ``before``, shaped as what is added, gets the memories as they are before each segment.
+    """
+    now, *lost = (part[rows] for part in held)
+    for i in range(added.shape[2]):
+        if before is not None:
+            before[:, :, i] = now + lost[0] if lost else now
+        if left is not None:
+            now *= left[:, :, i, :, None]
+            lost = [part * left[:, :, i, :, None] for part in lost]
+        if lost:
             now, error = two_sum(now, added[:, :, i])
-            low = error + (low if left is None else left[:, :, i, :, None] * low)
-    memory[rows] = now
-    if lost is not None and low is not None:
-        lost[rows] = low
-    return before
+            lost[0] += error
+        else:
+            now += added[:, :, i]
+    for part, folded in zip(held, (now, *lost), strict=True):
+        part[rows] = folded
