@@ -20,6 +20,7 @@ from operators.memory import Memory
 from operators.moving_mean import MovingMean
 from operators.operator import Operator, OperatorError
 from operators.recurrent import recurrent
+from operators.ridge import Ridge
 from operators.sum import Sum
 from operators.var import Std, Var
 from operators.weighted_mean import WeightedMean
@@ -51,6 +52,7 @@ __all__ = [
     "MovingMean",
     "Operator",
     "OperatorError",
+    "Ridge",
     "Std",
     "Sum",
     "Var",
@@ -86,6 +88,7 @@ TYPES: dict[str, type[Operator]] = {
     "infini": Infini,
     "linear_attention": LinearAttention,
     "gated_delta_rule": GatedDeltaRule,
+    "ridge": Ridge,
     "delta_rule": DeltaRule,
 }
 """The operators by the name that ``type`` has in a configuration."""

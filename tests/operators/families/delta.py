@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from operators import DeltaRule, GatedDeltaRule
+from operators import DeltaRule, GatedDeltaRule, Ridge
 from operators.delta import Delta
 from operators.grouping import Floats
 from operators.operator import Shape
@@ -26,6 +27,8 @@ def _features(operator: Any, x: Floats) -> Long:
     exact = _long(x)
     if operator.feature_map == "elu1":
         return _long(np.where(exact > 0, exact + 1, np.exp(np.minimum(exact, 0))))
+    if operator.feature_map == "relu":
+        return np.maximum(exact, 0)
     assert operator.feature_map == "identity"
     return exact
 
@@ -65,7 +68,49 @@ def _delta(operator: Delta, history: History) -> Expected:
     return own_error(operator, history, expected)
 
 
-ORACLES: Oracles = {DeltaRule: _delta, GatedDeltaRule: _delta}
+def _ridge(operator: Ridge, history: History) -> Expected:
+    """Sums in long double, solved in fractions, with the first-order bound of a backward stable solution as the size.
+
+    With A = G + l2 I scaled to a diagonal of 1, x = A^-1 q and w = A^-1 R, an error E in A and one F in R make one of
+    x E w and x F in the result, and the first where A is so near to singular that w is not known itself.
+    """
+    columns, time = history.columns, history.time
+    keys, values = _features(operator, columns["key"]), _long(columns["value"])
+    query = _features(operator, columns["query" if "query" in columns else "key"][-1])
+    if operator.readout == "before":
+        keys, values, time = keys[:-1], values[:-1], time[:-1]
+    weights = _long(np.ones(len(keys)))
+    if operator.half_life is not None and len(keys):
+        weights = _long(2.0) ** ((_long(time) - time.max()) / _long(operator.half_life))
+    weighted = weights[:, None] * keys
+    gram = weighted.T @ keys + _long(operator.l2) * np.eye(len(query))
+    moment, gross = weighted.T @ values, np.abs(weighted).T @ np.abs(values)
+    solved = _solved(gram, np.column_stack([query, moment]))
+    x, w = solved[:, 0], solved[:, 1:]
+    scale = np.sqrt(np.diagonal(gram))
+    condition = np.linalg.cond((gram / scale / scale[:, None]).astype(float))
+    reach = np.sqrt(np.sum((scale * x) ** 2))
+    w_size = np.sqrt(np.sum((scale[:, None] * w) ** 2, axis=0)) * (1 + 1e-15 * condition)
+    gross_size = np.sqrt(np.sum((gross / scale[:, None]) ** 2, axis=0))
+    expected = own_error(
+        operator, history, Expected((x @ moment).astype(float), (reach * (w_size + gross_size)).astype(float))
+    )
+    value, size = ({"value": part} if operator.readout == "after" else part for part in (expected.value, expected.size))
+    leverage = {"leverage": float(x @ query)}
+    return Expected({**value, **leverage}, {**size, "leverage": float(reach**2 * (1 + 1e-15 * condition))})
+
+
+def _solved(matrix: Long, right: Long) -> Long:
+    """Gaussian elimination without rounding."""
+    rows = [[Fraction(*x.as_integer_ratio()) for x in (*a, *b)] for a, b in zip(matrix, right, strict=True)]
+    for i, pivot in enumerate(rows):
+        pivot[:] = [x / pivot[i] for x in pivot]
+        for other in rows[:i] + rows[i + 1 :]:
+            other[:] = [x - other[i] * y for x, y in zip(other, pivot, strict=True)]
+    return _long([[_long(x.numerator) / _long(x.denominator) for x in row[len(rows) :]] for row in rows])
+
+
+ORACLES: Oracles = {DeltaRule: _delta, GatedDeltaRule: _delta, Ridge: _ridge}
 
 _KV: dict[str, Any] = {"key": "k", "value": "v"}
 _ASK: dict[str, Any] = {**_KV, "query": "q"}
@@ -73,6 +118,8 @@ _SMALL = {"key": (-0.7, 0.7)}
 _NUMBER: Shape = ()
 _WEIGHED = {**PAIR, "weight": _NUMBER}
 _BEFORE = {"value": 0.1, "error": 0.0}
+_ALL = 1_000_001 * 0.03
+_TENTHS = {"value": 0.1 * _ALL / (_ALL + 0.01), "leverage": 0.03 / (_ALL + 0.01)}
 
 CASES = [
     Case("delta", DeltaRule(**_KV, rate=0.5), PAIR, factors=3, empty=0.0, tenths=0.1),
@@ -98,4 +145,9 @@ CASES = [
         ranges={"decay": (0.0, 1.0)},
         empty=0.0,
     ),
+    Case("ridge", Ridge(**_KV, l2=0.01), PAIR, any_order=True, factors=3, empty=0.0, tenths=_TENTHS),
+    Case("ridge-query", Ridge(**_ASK, l2=2.0, readout="before"), ASKED, factors=3),
+    Case("ridge-time", Ridge(**_KV, l2=0.5, half_life="20s"), PAIR, any_order=True, factors=3, empty=0.0),
+    Case("ridge-time-before", Ridge(**_ASK, l2=0.1, half_life="3s", readout="before"), ASKED, factors=3),
+    Case("ridge-relu", Ridge(**_KV, l2=1.0, feature_map="relu"), PAIR, any_order=True, factors=3, empty=0.0),
 ]
