@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -41,18 +42,31 @@ def sessions() -> list[tuple[Path, str, str]]:
     return shown
 
 
+def files(page: Path) -> dict[str, str]:
+    """Blocks that begin with a comment that is a file's name are that file."""
+    shown = [block for language in ("python", "toml") for block in blocks(page, language)]
+    named = [(re.match(r"# ([\w.-]+\.(?:py|toml))\n", block), block) for block in shown]
+    return {match[1]: block for match, block in named if match}
+
+
 def by_page(value: object) -> str:
     return value.name if isinstance(value, Path) else str(value)[:40].strip()
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where a reader of the README would be, with the files that it speaks of."""
+def folder(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a reader of the README and of the test's page would be, with the files that they speak of."""
     (config,) = blocks(README, "toml")
+    page = request.node.callspec.params.get("page", README) if hasattr(request.node, "callspec") else README
+    for name, content in files(page).items():
+        (tmp_path / name).write_text(content, "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "arcade.toml").write_text(config, "utf-8")
     (tmp_path / "mistake.toml").write_text(config.replace("window = 2", "windw = 2"), "utf-8")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
-    return tmp_path
+    yield tmp_path
+    for name in files(page):
+        sys.modules.pop(name.removesuffix(".py"), None)
 
 
 def test_the_configuration_has_ten_lines() -> None:
@@ -61,6 +75,7 @@ def test_the_configuration_has_ten_lines() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_page)
+@pytest.mark.usefixtures("folder")
 def test_configurations_are_valid(page: Path) -> None:
     for config in blocks(page, "toml"):
         loads(config, page, {})
@@ -107,6 +122,7 @@ def test_the_python_makes_the_same_app(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "pycon")], ids=by_page)
+@pytest.mark.usefixtures("folder")
 def test_python_sessions_give_what_is_shown(page: Path) -> None:
     session = "\n".join(blocks(page, "pycon"))
     test = doctest.DocTestParser().get_doctest(session, {}, page.name, str(page), 0)

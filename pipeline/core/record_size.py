@@ -46,7 +46,8 @@ def _numbers(operator: Operator, shapes: Mapping[str, Shape]) -> int:
     """How many numbers an operator publishes of one key."""
     numbers = 0
     if operator.publish != "state":
-        numbers += _size(operator.read(Memory(operator, shapes).gather(np.zeros(1, np.int64))))
+        with np.errstate(all="ignore"):
+            numbers += _size(operator.read(Memory(operator, shapes).gather(np.zeros(1, np.int64))))
     if operator.publish != "readout":
         layout = operator.layout(shapes)
         numbers += sum(prod(field.shape) for field in layout.fields)

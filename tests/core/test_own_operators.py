@@ -139,7 +139,7 @@ def test_a_file_names_it_and_gives_its_inputs_and_options() -> None:
         (
             ", alpha = 0.3",
             ", alpa = 0.3",
-            'tables.t.operators.own.alpa: found the unknown option "alpa", expected "alpha", "beta", "publish" or "value"',
+            'tables.t.operators.own.alpa: found the unknown option "alpa", expected "alpha", "beta", "publish"',
         ),
         (', value = "x"', "", "tables.t.operators.own.value: is missing, holt needs it"),
         ("0.3", '"much"', "tables.t.operators.own.alpha: found 'much', expected a number"),
