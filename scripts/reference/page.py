@@ -20,7 +20,7 @@ from scripts.reference.worked import Worked, shown, work
 _WIDE = 16
 """The length of the vectors that sizes are also given for."""
 
-_VECTORS = ("value", "key", "query")
+_VECTORS = ("value", "other", "key", "query")
 """The roles that sizes are given for as vectors, too."""
 
 _MERGE = {"group": "yes", "monoid": "yes", "ordered": "in order", "none": "no"}
