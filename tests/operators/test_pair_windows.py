@@ -198,6 +198,16 @@ def test_a_segment_may_be_longer_than_a_batch() -> None:
     np.testing.assert_allclose(one_by_one, at_once, rtol=1e-12)
 
 
+def test_runs_of_different_lengths_that_end_no_segment() -> None:
+    driver = Driver(Fifo(**KV, window=1, segment=5, compressed=2), {"key": (3,), "value": (2,)}, keys=2)
+    who = np.array([0] * 2 + [1] * 6 + [0] * 3 + [1] * 4)
+    # With one event more the first key would end a segment; the second one, which has that many, ends none.
+    result = driver.fold_in_batches(who, {"key": KEYS[:15], "value": VALUES[:15]}, np.arange(15.0), [8])
+    np.testing.assert_allclose(
+        parts(result)[""][10], softmax_of(KEYS[10], KEYS[[0, 1, 8, 9, 10]], VALUES[[0, 1, 8, 9, 10]])
+    )
+
+
 # A window and what has left it
 
 
@@ -249,6 +259,41 @@ def test_older_pairs_without_weight_leave_no_result() -> None:
     assert np.isnan(result[1]).all()
     assert result[2].tolist() == [0.5 * 5 + 0.5 * 7]
     assert parts(driver.read([[1.0, -1.0]]))[""].tolist() == [[0.5 * 3 + 0.5 * 7]]
+
+
+# Merging
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        KvMean(**KV),
+        KvMovingMean(**KV, window=9),
+        KvEwma(**KV, alpha=0.1),
+        KvWindow(**KV, window=9, sinks=1),
+        Infini(**KV, window=9),
+    ],
+    ids=lambda operator: type(operator).__name__,
+)
+def test_after_a_merge_the_newest_query_is_the_later_one(operator: Operator) -> None:
+    early, late, nothing = (Memory(operator, {"k": 3, "v": 2}) for _ in range(3))
+    early.fold(["a"] * 20, {"k": KEYS[:20], "v": VALUES[:20]})
+    late.fold(["a"] * 30, {"k": KEYS[20:50], "v": VALUES[20:50]})
+    nothing.fold([], {"k": KEYS[:0], "v": VALUES[:0]})
+    early.merge(late)
+    early.merge(nothing)
+    for name, part in parts(early.read(["a"], KEYS[49])).items():
+        np.testing.assert_array_equal(parts(early.read(["a"]))[name], part)
+
+
+@pytest.mark.parametrize("kind", [KvWindow, Infini])
+def test_after_a_merge_the_newest_prediction_is_the_later_one(kind: Callable[..., Operator]) -> None:
+    early, late = (Memory(kind(**KV, window=9, readout="before"), {"k": 3, "v": 2}) for _ in range(2))
+    early.fold(["a"] * 20, {"k": KEYS[:20], "v": VALUES[:20]})
+    result = late.fold(["a"] * 30, {"k": KEYS[20:50], "v": VALUES[20:50]})
+    early.merge(late)
+    for name, part in parts(early.read(["a"])).items():
+        np.testing.assert_array_equal(part[0], parts(result)[name][-1])
 
 
 # Sizes and options
