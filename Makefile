@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench reference docs-check soak lock clean
+.PHONY: demo test lint bench bench-operators reference docs-check soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -20,9 +20,13 @@ lint: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench
 
+bench-operators: $(READY)
+	$(BIN)/python -m bench.operators
+
 # Pages of the documentation that are made from the code.
 reference: $(READY)
 	$(BIN)/python -m scripts.reference
+	$(BIN)/python -m scripts.pictures
 
 docs-check: $(READY)
 	$(BIN)/pytest -m docs

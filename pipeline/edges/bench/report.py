@@ -158,7 +158,7 @@ def chart(results: Results) -> str:
 
 def _conditions(results: Results) -> list[Cell]:
     return [
-        ("machine", f"{_processor()}, {os.cpu_count()} cores, shared by worker, broker and bench; {platform.system()}"),
+        ("machine", f"{processor()}, {os.cpu_count()} cores, shared by worker, broker and bench; {platform.system()}"),
         ("load before it began", f"{results.load:.1f} processes waiting for a core, besides the bench"),
         ("streamfold", VERSION),
         ("Python, NumPy, aiokafka", f"{platform.python_version()}, {np.__version__}, {aiokafka.__version__}"),
@@ -166,7 +166,8 @@ def _conditions(results: Results) -> list[Cell]:
     ]
 
 
-def _processor() -> str:
+def processor() -> str:
+    """What the machine computes with."""
     try:
         lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
     except OSError:

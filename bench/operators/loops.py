@@ -1,0 +1,247 @@
+"""The same memories by a Python loop over the events: what a program does that has no columns.
+
+A loop starts where the engine's fold does, with the row of each event's key, and keeps its state by row: numbers in
+lists, matrices in arrays. It sums as Python does; those called ``exact_`` also carry along what rounding took away, as
+the operators do, and so give the same results after any number of events.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from operators.grouping import Floats
+
+
+@dataclass(frozen=True)
+class Events:
+    """What a loop goes over: the row of each event's key, its inputs, and its time in seconds."""
+
+    rows: Sequence[int]
+    x: Sequence[float]
+    w: Sequence[float]
+    k: Floats
+    v: Floats
+    times: Sequence[float]
+
+
+Loop = Callable[[Events, bool], list[Any]]
+"""Folds events; with the flag it returns the result of each, without it an empty list."""
+
+
+def mean(keys: int) -> Loop:
+    """Count and sum."""
+    counts, sums = [0] * keys, [0.0] * keys
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, x in zip(events.rows, events.x, strict=True):
+            counts[row] += 1
+            sums[row] += x
+            if each:
+                results.append(sums[row] / counts[row])
+        return results
+
+    return fold
+
+
+def exact_mean(keys: int) -> Loop:
+    """Count and compensated sum."""
+    counts, sums, lost = [0] * keys, [0.0] * keys, [0.0] * keys
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, x in zip(events.rows, events.x, strict=True):
+            counts[row] += 1
+            old = sums[row]
+            sums[row] = new = old + x
+            lost[row] += (old - new) + x if abs(old) >= abs(x) else (x - new) + old
+            if each:
+                results.append((new + lost[row]) / counts[row])
+        return results
+
+    return fold
+
+
+def weighted_mean(keys: int) -> Loop:
+    """Sums of weights and of weighted inputs."""
+    sums, weights = [0.0] * keys, [0.0] * keys
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, x, w in zip(events.rows, events.x, events.w, strict=True):
+            sums[row] += w * x
+            weights[row] += w
+            if each:
+                results.append(sums[row] / weights[row])
+        return results
+
+    return fold
+
+
+def exact_weighted_mean(keys: int) -> Loop:
+    """Compensated sums of weights and of weighted inputs."""
+    sums, lost, weights, weight_lost = [0.0] * keys, [0.0] * keys, [0.0] * keys, [0.0] * keys
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, x, w in zip(events.rows, events.x, events.w, strict=True):
+            term, old = w * x, sums[row]
+            sums[row] = new = old + term
+            lost[row] += (old - new) + term if abs(old) >= abs(term) else (term - new) + old
+            heavy = weights[row]
+            weights[row] = heavier = heavy + w
+            weight_lost[row] += (heavy - heavier) + w if abs(heavy) >= abs(w) else (w - heavier) + heavy
+            if each:
+                results.append((new + lost[row]) / (heavier + weight_lost[row]))
+        return results
+
+    return fold
+
+
+def ewma(keys: int, alpha: float) -> Loop:
+    """Decayed sums of inputs and of ones."""
+    sums, weights, kept = [0.0] * keys, [0.0] * keys, 1.0 - alpha
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, x in zip(events.rows, events.x, strict=True):
+            sums[row] = kept * sums[row] + x
+            weights[row] = kept * weights[row] + 1.0
+            if each:
+                results.append(sums[row] / weights[row])
+        return results
+
+    return fold
+
+
+def timed_ewma(keys: int, half_life: float) -> Loop:
+    """Sums that decay with time; an event that comes late is decayed instead of them."""
+    sums, weights, newest = [0.0] * keys, [0.0] * keys, [-math.inf] * keys
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, x, time in zip(events.rows, events.x, events.times, strict=True):
+            gap = time - newest[row]
+            if gap >= 0:
+                kept, weight, newest[row] = 2.0 ** (-gap / half_life), 1.0, time
+            else:
+                kept, weight = 1.0, 2.0 ** (gap / half_life)
+            sums[row] = kept * sums[row] + weight * x
+            weights[row] = kept * weights[row] + weight
+            if each:
+                results.append(sums[row] / weights[row])
+        return results
+
+    return fold
+
+
+def moving_mean(keys: int, window: int) -> Loop:
+    """A queue and its sum."""
+    queues: list[deque[float]] = [deque() for _ in range(keys)]
+    sums = [0.0] * keys
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, x in zip(events.rows, events.x, strict=True):
+            queue = queues[row]
+            queue.append(x)
+            sums[row] += x - queue.popleft() if len(queue) > window else x
+            if each:
+                results.append(sums[row] / len(queue))
+        return results
+
+    return fold
+
+
+def exact_moving_mean(keys: int, window: int) -> Loop:
+    """A queue and its compensated sum."""
+    queues: list[deque[float]] = [deque() for _ in range(keys)]
+    sums, lost = [0.0] * keys, [0.0] * keys
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, x in zip(events.rows, events.x, strict=True):
+            queue = queues[row]
+            queue.append(x)
+            for change in (x, -queue.popleft()) if len(queue) > window else (x,):
+                old = sums[row]
+                sums[row] = new = old + change
+                lost[row] += (old - new) + change if abs(old) >= abs(change) else (change - new) + old
+            if each:
+                results.append((sums[row] + lost[row]) / len(queue))
+        return results
+
+    return fold
+
+
+def linear_attention(keys: int, size: int) -> Loop:
+    """The matrix mu and the vector nu of keys' features elu + 1."""
+    mu, nu = np.zeros((keys, size, size)), np.zeros((keys, size))
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, k, v in zip(events.rows, events.k, events.v, strict=True):
+            feature = np.where(k > 0, k + 1.0, np.exp(np.minimum(k, 0.0)))
+            mu[row] += feature[:, None] * v
+            nu[row] += feature
+            if each:
+                results.append(feature @ mu[row] / (feature @ nu[row]))
+        return results
+
+    return fold
+
+
+def retention(keys: int, size: int, gamma: float) -> Loop:
+    """A matrix that decays with every event."""
+    memory = np.zeros((keys, size, size))
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, k, v in zip(events.rows, events.k, events.v, strict=True):
+            memory[row] *= gamma
+            memory[row] += k[:, None] * v
+            if each:
+                results.append(k @ memory[row])
+        return results
+
+    return fold
+
+
+def delta_rule(keys: int, size: int, rate: float, gamma: float = 1.0) -> Loop:
+    """A matrix that is corrected by its error, and may decay before."""
+    memory = np.zeros((keys, size, size))
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, k, v in zip(events.rows, events.k, events.v, strict=True):
+            if gamma != 1.0:
+                memory[row] *= gamma
+            memory[row] += (rate / (k @ k) * k)[:, None] * (v - k @ memory[row])
+            if each:
+                results.append(k @ memory[row])
+        return results
+
+    return fold
+
+
+def ridge(keys: int, size: int, l2: float) -> Loop:
+    """The sums of k'k and k'v; what is read is solved for, and beside it the leverage."""
+    products, mixed, penalty = np.zeros((keys, size, size)), np.zeros((keys, size, size)), l2 * np.eye(size)
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, k, v in zip(events.rows, events.k, events.v, strict=True):
+            products[row] += k[:, None] * k
+            mixed[row] += k[:, None] * v
+            if each:
+                sides = np.concatenate([mixed[row], k[:, None]], axis=1)
+                results.append(k @ np.linalg.solve(products[row] + penalty, sides))
+        return results
+
+    return fold

@@ -1,0 +1,121 @@
+"""What is measured: every operator with options and inputs of its own, and the loops beside some of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from bench.operators import loops
+from bench.operators.loops import Loop
+from operators import (
+    Corr,
+    Count,
+    Cov,
+    DeltaRule,
+    Ewma,
+    Fifo,
+    First,
+    GatedDeltaRule,
+    Infini,
+    KvEwma,
+    KvMean,
+    KvMovingMean,
+    KvWeightedMovingMean,
+    KvWindow,
+    Last,
+    LinearAttention,
+    Max,
+    Mean,
+    Min,
+    MovingMean,
+    Operator,
+    Ridge,
+    Std,
+    Sum,
+    Var,
+    WeightedMean,
+    WeightedMovingMean,
+    ZScore,
+)
+from operators.grouping import Floats
+from operators.operator import Shape
+
+SIZE = 16
+"""Numbers in every vector."""
+
+WINDOW = 256
+"""Events in every window by number; time windows are of as many seconds, one event a second."""
+
+_PAIR: dict[str, Any] = {"key": "k", "value": "v"}
+
+SHAPES: Mapping[str, Shape] = {"x": (), "w": (), "k": (SIZE,), "v": (SIZE,)}
+"""The fields of an event: a number, a weight above 0, a key and a value."""
+
+SUBJECTS: Mapping[str, Operator] = {
+    "count": Count(),
+    "sum": Sum(value="x"),
+    "mean": Mean(value="x"),
+    "weighted_mean": WeightedMean(value="x", weight="w"),
+    "var": Var(value="x"),
+    "std": Std(value="x"),
+    "zscore": ZScore(value="x"),
+    "min": Min(value="x"),
+    "max": Max(value="x"),
+    "first": First(value="x"),
+    "last": Last(value="x"),
+    "cov": Cov(value="x", other="w"),
+    "corr": Corr(value="x", other="w"),
+    "moving_mean": MovingMean(value="x", window=WINDOW),
+    "weighted_moving_mean": WeightedMovingMean(value="x", weights=range(1, WINDOW + 1)),
+    "ewma": Ewma(value="x", alpha=0.1),
+    "ewma, half_life": Ewma(value="x", half_life=60),
+    "kv_mean": KvMean(**_PAIR),
+    "kv_moving_mean": KvMovingMean(**_PAIR, window=WINDOW),
+    "kv_weighted_moving_mean": KvWeightedMovingMean(**_PAIR, weights=range(1, WINDOW + 1)),
+    "kv_ewma": KvEwma(**_PAIR, alpha=0.1),
+    "kv_window": KvWindow(**_PAIR, window=WINDOW),
+    "fifo": Fifo(**_PAIR, window=WINDOW, segment=16, compressed=WINDOW),
+    "infini": Infini(**_PAIR, window=WINDOW),
+    "linear_attention": LinearAttention(**_PAIR),
+    "linear_attention, half_life": LinearAttention(**_PAIR, half_life=60),
+    "delta_rule": DeltaRule(**_PAIR, rate=0.3),
+    "gated_delta_rule": GatedDeltaRule(**_PAIR, rate=0.3, gamma=0.99),
+    "ridge": Ridge(**_PAIR, l2=1.0),
+}
+"""By the name of their figures; every type of operator is one of them."""
+
+
+@dataclass(frozen=True)
+class Versus:
+    """A loop that computes what a subject does; ``exact`` is one that is also as precise, where that differs."""
+
+    plain: Callable[[int], Loop]
+    exact: Callable[[int], Loop] | None = None
+
+
+NUMBERS: Mapping[str, Versus] = {
+    "mean": Versus(loops.mean, loops.exact_mean),
+    "weighted_mean": Versus(loops.weighted_mean, loops.exact_weighted_mean),
+    "moving_mean": Versus(partial(loops.moving_mean, window=WINDOW), partial(loops.exact_moving_mean, window=WINDOW)),
+    "ewma": Versus(partial(loops.ewma, alpha=0.1)),
+    "ewma, half_life": Versus(partial(loops.timed_ewma, half_life=60.0)),
+}
+"""Loops for means of numbers, by subject."""
+
+MATRICES: Mapping[str, Versus] = {
+    "linear_attention": Versus(partial(loops.linear_attention, size=SIZE)),
+    "delta_rule": Versus(partial(loops.delta_rule, size=SIZE, rate=0.3)),
+    "gated_delta_rule": Versus(partial(loops.delta_rule, size=SIZE, rate=0.3, gamma=0.99)),
+    "ridge": Versus(partial(loops.ridge, size=SIZE, l2=1.0)),
+}
+"""Loops for memories that are matrices, by subject."""
+
+
+def inputs(events: int, rng: np.random.Generator) -> dict[str, Floats]:
+    """The columns of so many events, by field."""
+    columns = {field: rng.normal(size=(events, *shape)) for field, shape in SHAPES.items()}
+    return columns | {"w": rng.uniform(0.5, 1.5, events)}
