@@ -26,13 +26,14 @@ def predictions(run: Run, total: Floats, query: Floats, l2: Floats) -> tuple[Flo
 def solve(gram: Floats, query: Floats, l2: Floats) -> Floats:
     """The solutions x (..., d) of (gram + l2 I) x = query; the grams (..., d, d) are overwritten.
 
-    A diagonal of 1 leaves the condition of the key's numbers among each other, whatever their units. Rounding may have
-    made the least eigenvalue that much too small, which l2 makes up for unless it is lost itself.
+    Rounding may have made the least eigenvalue of a gram some d units in the last place too small. Where l2 is less
+    than that, and so lost beside the gram, that much is taken in its place. Scaling by powers of 2 to a diagonal near 1
+    rounds nothing, and leaves the condition of the key's numbers among each other, whatever their units.
     """
     diagonal = np.einsum("...ii->...i", gram)
-    scale = 1.0 / np.sqrt(diagonal + l2[..., None])
+    diagonal += np.maximum(l2[..., None], 4.0 * query.shape[-1] * np.finfo(float).eps * diagonal)
+    scale = np.ldexp(1.0, -(np.frexp(diagonal)[1] // 2))
     gram *= scale[..., :, None]
     gram *= scale[..., None, :]
-    diagonal[...] = 1.0 + query.shape[-1] * np.finfo(float).eps
     x: Floats = scale * np.linalg.solve(gram, (scale * query)[..., None])[..., 0]
     return x

@@ -44,7 +44,7 @@ class Ridge(Attention):
     ``half_life`` the newest epoch and time, 2 more; with ``readout = "before"`` 2 + 2 d_v more.
     No inverse is ever kept, so nothing drifts. What is read is solved for, with G scaled to a diagonal of 1, so that
     rounding doesn't depend on the units of the keys' numbers; its relative error is about the condition number times
-    1e-16. Where l2 is lost beside G, as much is added as rounding may have taken.
+    1e-16. Where l2 is lost beside G, what rounding may have taken is added in its place.
     References: Hoerl and Kennard 1970; Plackett 1950; von Oswald et al., MesaNet, arXiv 2506.05233.
     """
 
