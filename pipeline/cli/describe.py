@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from operators.operator import Algebra
 from pipeline.cli.options import Config, as_json, config_file
 from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.config.operator_types import type_name
@@ -67,8 +68,17 @@ def _table_lines(app: App, table: Table) -> Iterator[str]:
     width = max(map(len, table.operators))
     for name, operator in table.operators.items():
         options = ", ".join(f"{option} = {_shown(value)}" for option, value in operator_options(operator).items())
-        yield f"    {name:{width}}  {type_name(operator)}({options}), {operator_bytes(table, name):,} bytes a key"
+        kept = f"{operator_bytes(table, name):,} bytes a key, {_COMBINES[operator.algebra]}"
+        yield f"    {name:{width}}  {type_name(operator)}({options}), {kept}"
     yield f"    state: {state_bytes(table):,} bytes a key, in {app.changelog(table)} ({app.fingerprint(table)})"
+
+
+_COMBINES: dict[Algebra, str] = {
+    "group": "merges, takes back",
+    "monoid": "merges",
+    "ordered": "merges in order",
+    "none": "does not merge",
+}
 
 
 def _shown(value: object) -> str:

@@ -17,6 +17,7 @@ COMMANDS = {
     "run": "Run a pipeline.",
     "validate": "Check a configuration, without a broker.",
     "describe": "Show what a configuration comes to: topics, tables, state.",
+    "operators": "List what a table can remember, or tell all about one memory.",
     "query": "Ask a running worker for one key of a table.",
     "watch": "Follow the committed updates of a table.",
     "send": "Send events to a stream's topic.",

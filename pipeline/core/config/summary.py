@@ -82,7 +82,7 @@ def _table(app: App, table: Table) -> dict[str, Any]:
         "fingerprint": app.fingerprint(table),
         "state_bytes": state_bytes(table),
         "operators": {
-            name: {"type": type_name(operator), **operator_options(operator)}
+            name: {"type": type_name(operator), "algebra": operator.algebra, **operator_options(operator)}
             for name, operator in table.operators.items()
         },
     }
