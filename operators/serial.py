@@ -34,7 +34,8 @@ def identity(operator: Operator) -> dict[str, Any]:
     options = {field.name: getattr(operator, field.name) for field in dataclasses.fields(operator)}
     del options["publish"]
     cls = type(operator)
-    return _plain({"type": f"{cls.__module__}:{cls.__qualname__}", **options})
+    ours = cls.__module__.startswith("operators.")
+    return _plain({"type": cls.__qualname__ if ours else f"{cls.__module__}:{cls.__qualname__}", **options})
 
 
 def described(layout: Layout) -> dict[str, Any]:
