@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from operators.grouping import Block, Floats, Groups, Ints, group
+from operators.grouping import Floats, Groups, Ints, group
 from operators.key_value import Attention
 from operators.operator import Batch, Readout, State
 
-_GATHERED = 1 << 17
+_GATHERED = 1 << 18
 """Numbers gathered at once: few enough to stay in the cache."""
 
-_LENGTH = 16, 64
-"""Events of a key taken at once, at least and at most, if it has so many: they share what is gathered for them."""
+_SHORTEST, _LONGEST = 16, 64
+"""Events of a key taken at once, if it has so many, which share what is gathered: about as many as rows are seen."""
 
 
 @dataclass(frozen=True)
@@ -117,32 +117,46 @@ class SoftmaxAttention(Attention):
         return self.results(state, batch, readouts, each=each)
 
     def read_outs(self, levels: Sequence[Level], before: Ints, batch: Batch, *, each: bool) -> Floats:
-        """The read-out at each sorted event, (N, d_v); without ``each`` at least at the last one of each key."""
-        queries, values = self.queries(batch), batch.columns["value"]
-        end = batch.groups.ordinals(before) - (self.readout == "before")
+        """The read-out at each sorted event, (N, d_v); without ``each`` at least at the last one of each key.
+
+        No read-out needs the one before it, so pieces of a long run lie side by side like runs of many keys. They do so
+        in the same way with ``each`` and without: a read-out is the same bits both times.
+        """
+        groups, queries = batch.groups, self.queries(batch)
         rows = sum(level.length for level in levels)
-        result = np.empty_like(values)
-        for block, groups in _blocks(batch.groups, rows, queries.shape[1] + values.shape[1], each=each):
-            ends = end[block.events[0], None] + np.arange(len(block.events))
-            readouts = self._attention(levels, groups, queries[block.events.T], ends)
-            block.put(readouts.swapaxes(0, 1), result)
+        pieces, owner = _pieces(groups, min(max(rows, _SHORTEST), _LONGEST))
+        end = groups.ordinals(before) - (self.readout == "before")
+        result = np.zeros_like(batch.columns["value"])
+        for block in pieces.blocks:
+            readouts = np.zeros((*block.events.shape, result.shape[1]))
+            for part in self._chunks(levels, len(block.groups), len(block.events)):
+                events, keys = block.events[:, part], owner[block.groups[part]]
+                if each or (events[block.last[part], np.arange(len(keys))] == groups.last[keys]).any():
+                    ends = end[events[0], None] + np.arange(len(events))
+                    readouts[:, part] = self._attention(levels, keys, queries[events.T], ends).swapaxes(0, 1)
+            block.put(readouts, result)
         return result
 
     def attend(self, state: State, query: Floats) -> Floats:
         """Attention over all levels."""
         count = state["count"]
         levels = self.levels(state, count, None)
+        keys = np.arange(len(count))
         result = np.empty((len(count), levels[0].old[1].shape[2]))
-        rows = sum(level.length for level in levels)
-        step = max(1, _GATHERED // (rows * (query.shape[1] + result.shape[1])))
-        for begin in range(0, len(count), step):
-            groups = np.arange(begin, min(begin + step, len(count)))
-            result[groups] = self._attention(levels, groups, query[groups, None], count[groups, None])[:, 0]
+        for part in self._chunks(levels, len(count), 1):
+            result[part] = self._attention(levels, keys[part], query[part, None], count[part, None])[:, 0]
         return result
 
     def _attention(self, levels: Sequence[Level], groups: Ints, query: Floats, end: Ints) -> Floats:
         spans = zip(levels, self.spans(end), strict=True)
         return attention(query, [rows for level, span in spans for rows in level.rows(groups, *span)])
+
+    def _chunks(self, levels: Sequence[Level], keys: int, length: int) -> Iterator[slice]:
+        """Cut so many keys into slices of which the rows that ``length`` queries see fit the cache."""
+        rows = sum(level.length for level in levels) + length
+        step = max(1, _GATHERED // (rows * sum(part.shape[2] for part in levels[0].old)))
+        for begin in range(0, keys, step):
+            yield slice(begin, min(begin + step, keys))
 
 
 def window(state: State, before: Ints, batch: Batch | None) -> Level:
@@ -155,18 +169,10 @@ def window(state: State, before: Ints, batch: Batch | None) -> Level:
     return Level(old, rings[0].rows, before, new, batch.groups.start)
 
 
-def _blocks(groups: Groups, rows: int, numbers: int, *, each: bool) -> Iterator[tuple[Block, Ints]]:
-    """All events, or at least the last one of each key, in blocks of pieces of runs, with the group of each piece.
-
-    No result needs the one before it, so the pieces of a long run lie side by side like those of many. The blocks are
-    the same with ``each`` and without, so that a result is the same bits. Queries see ``rows`` rows of so many numbers.
-    """
-    length = min(max(rows, _LENGTH[0]), _LENGTH[1])
+def _pieces(groups: Groups, length: int) -> tuple[Groups, Ints]:
+    """All runs cut into pieces of so many events, as groups of their own, and the group that each comes from."""
     _, pieces = group(np.cumsum(groups.position % length == 0))
-    owner = groups.segment[pieces.start]
-    for block in pieces.pieces(length, max(1, _GATHERED // ((rows + length) * numbers))):
-        if each or (block.final(block.events) == groups.last[owner[block.groups]]).any():
-            yield block, owner[block.groups]
+    return pieces, groups.segment[pieces.start]
 
 
 def _seen(number: Ints, since: Ints, end: Ints) -> npt.NDArray[np.bool_]:
