@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from operators.operator import Operator, OperatorError
+from pipeline.core.config import catalogue
+from pipeline.core.config.catalogue import MERGE, ORDER, TAKE_BACK
 from pipeline.core.config.operator_types import takes_duration
 from pipeline.core.config.summary import layout_bytes
 from scripts.markdown import Cells, table
@@ -22,10 +24,6 @@ _WIDE = 16
 
 _VECTORS = ("value", "other", "key", "query")
 """The roles that sizes are given for as vectors, too."""
-
-_MERGE = {"group": "yes", "monoid": "yes", "ordered": "in order", "none": "no"}
-_TAKE_BACK = {"group": "yes", "monoid": "no", "ordered": "no", "none": "no"}
-_ORDER = {"group": "any", "monoid": "any", "ordered": "of arrival", "none": "of arrival"}
 
 _BOUND = "a result is within 1e-12 of the exact one ([measured so](index.md#precision))."
 
@@ -72,14 +70,11 @@ def index(families: Sequence[Family]) -> str:
 
 def _index_row(entry: Entry) -> Cells:
     worked = work(entry.example)
-    kinds = _kinds(entry, worked)
-
-    def words(of: Mapping[str, str]) -> str:
-        return " / ".join(dict.fromkeys(of[worked.operators[name].algebra] for name in kinds))
-
+    algebras = catalogue.Entry(entry.name, entry.cls).algebras
+    words = [" / ".join(dict.fromkeys(of[algebra] for algebra in algebras)) for of in (MERGE, TAKE_BACK, ORDER)]
     name, summary = f"[`{entry.name}`]({entry.name}.md)", parse(entry.cls).summary.rstrip(".")
-    small, large = (*_sizes(worked, kinds[0]).values(), "")[:2]
-    return (name, summary, words(_MERGE), words(_TAKE_BACK), words(_ORDER), small, large)
+    small, large = (*_sizes(worked, _kinds(entry, worked)[0]).values(), "")[:2]
+    return (name, summary, *words, small, large)
 
 
 def _memory(entry: Entry, worked: Worked) -> str:
@@ -89,9 +84,9 @@ def _memory(entry: Entry, worked: Worked) -> str:
     algebras = [worked.operators[name].algebra for name in kinds]
     rows = [(f"bytes of a key, {what}", *(size[what] for size in sizes)) for what in sizes[0]]
     rows += [
-        ("[merge](index.md#what-can-be-done-with-a-memory)", *(_MERGE[algebra] for algebra in algebras)),
-        ("take back", *(_TAKE_BACK[algebra] for algebra in algebras)),
-        ("order", *(_ORDER[algebra] for algebra in algebras)),
+        ("[merge](index.md#what-can-be-done-with-a-memory)", *(MERGE[algebra] for algebra in algebras)),
+        ("take back", *(TAKE_BACK[algebra] for algebra in algebras)),
+        ("order", *(ORDER[algebra] for algebra in algebras)),
     ]
     return table(("", *(f"`{name}`" for name in kinds)), rows)
 
