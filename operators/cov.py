@@ -116,4 +116,6 @@ class Corr(Joint):
             rows, columns = np.split(np.sqrt(np.maximum(squares, 0.0)), [sizes[0]], axis=1)
             products = self.matrix(products, shapes)
         scale = (rows[:, :, None] * columns[:, None]).reshape(products.shape)
-        return np.clip(products / np.where(scale > 0, scale, np.nan), -1.0, 1.0)
+        # Of one event taking others back may leave a trace of roundings: that is no scale.
+        vary = (scale > 0) & (count > 1).reshape((-1, *(1,) * (scale.ndim - 1)))
+        return np.clip(products / np.where(vary, scale, np.nan), -1.0, 1.0)
