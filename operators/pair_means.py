@@ -45,16 +45,15 @@ class PairMeans(KeyValue):
 
     def layout(self, shapes: Mapping[str, Shape]) -> Layout:
         """The fields and rings of both means, and the newest query."""
-        sizes = self.sizes(shapes)
-        shared = {field for field in self.mean.layout({"value": ()}).fields if field in self._of(sizes[0]).fields}
-        fields = [field for field in self._of(sizes[0]).fields if field in shared]
-        rings: list[Ring] = []
-        for role, size in zip(_PAIR, sizes, strict=True):
-            layout = self._of(size)
-            fields += [replace(field, name=f"{role}.{field.name}") for field in layout.fields if field not in shared]
-            named = [replace(ring, role=role) if ring.role == "value" else ring for ring in layout.rings]
-            rings += [ring for ring in named if ring not in rings]
-        return Layout((*fields, Field("query", (sizes[0],))), tuple(rings))
+        d_k, d_v = self.sizes(shapes)
+        parts = {"key": self.mean.layout({"value": (d_k,)}), "value": self.mean.layout({"value": (d_v,)})}
+        of_numbers = self.mean.layout({"value": ()}).fields
+        shared = [field for field in parts["key"].fields if field in of_numbers]
+        fields, rings = [*shared, Field("query", (d_k,))], dict[str, Ring]()
+        for role, part in parts.items():
+            fields += [replace(field, name=f"{role}.{field.name}") for field in part.fields if field not in shared]
+            rings |= {ring.role: ring for ring in (_named(ring, role) for ring in part.rings)}
+        return Layout(tuple(fields), tuple(rings.values()))
 
     def fold(self, state: State, batch: Batch, *, each: bool) -> dict[str, Floats] | None:
         """Fold the keys and the values; the means and the score after each event."""
@@ -93,8 +92,10 @@ class PairMeans(KeyValue):
         for role in _PAIR:
             self.mean.retract(_part(state, role), Batch(batch.groups, {"value": batch.columns[role]}, batch.time))
 
-    def _of(self, size: int) -> Layout:
-        return self.mean.layout({"value": (size,)})
+
+def _named(ring: Ring, role: str) -> Ring:
+    """The ring of the keys or of the values; that of the times is the same for both."""
+    return replace(ring, role=role) if ring.role == "value" else ring
 
 
 def _part(state: State, role: str) -> State:
@@ -109,4 +110,4 @@ def _part(state: State, role: str) -> State:
 
 def _scored(means: Sequence[object], query: Floats) -> dict[str, Floats]:
     key, value = (np.asarray(mean, float) for mean in means)
-    return {"key": key, "value": value, "score": np.einsum("nd,nd->n", query, key) / math.sqrt(query.shape[1])}
+    return {"key": key, "value": value, "score": np.einsum("nd,n...d->n...", query, key) / math.sqrt(query.shape[1])}
