@@ -51,7 +51,8 @@ class Anomaly:
 
     def __str__(self) -> str:
         begin, end = (datetime.fromtimestamp(at, UTC) for at in (self.begin, self.end))
-        return f"{self.turbine}  {begin:%d %B %H:%M} to {end:%d %B %H:%M}  {self.lost:6.0f} kWh lost, score {self.worst:.1f}"
+        when = f"{begin:%d %B %H:%M} to {end:%d %B %H:%M}"
+        return f"{self.turbine}  {when}  {self.lost:6.0f} kWh lost, score {self.worst:.1f}"
 
 
 def read(lines: Iterable[str]) -> dict[str, Readings]:
@@ -94,7 +95,7 @@ def draw_scores(turbines: Mapping[str, Readings]) -> str:
         means = readings.score[: 6 * hours].reshape(hours, 6).mean(axis=1)
         lines.append(Line(turbine, list(zip((np.arange(hours) + 0.5) / 24, means.tolist(), strict=True)), colour))
     days = len(lines[0].points) / 24
-    axes = Axis(f"days since {_date(begin)}", 0, days, range(int(days) + 1)), Axis("score", -9, 6, range(-9, 7, 3))
+    axes = Axis(f"days since {_date(begin)}", 0, days, range(int(days) + 1)), Axis("score", -12, 6, range(-12, 7, 3))
     return chart("How unusual each turbine's power is in its wind, hour by hour", *axes, lines)
 
 
