@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,12 +29,6 @@ def alike(numbers: Floats, rows: Floats) -> Floats:
 def flat(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Rows (N, ...) as rows of numbers, (N, d)."""
     return rows.reshape((len(rows), math.prod(rows.shape[1:])))
-
-
-def clear(fields: Mapping[str, npt.NDArray[Any]], count: Ints) -> None:
-    """Set every field of keys whose last event was taken back to 0: no rounding of it is left."""
-    for array in fields.values():
-        array[count == 0] = 0
 
 
 def plain(numbers: npt.NDArray[Any]) -> list[object]:

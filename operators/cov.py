@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from operators.arithmetic import divide
 from operators.grouping import Floats, Ints
 from operators.moments import Moments, Pairs, Shapes, size
 from operators.operator import FieldSpec, Layout, OperatorError, Shape
@@ -41,13 +40,13 @@ class Joint(Moments):
         return np.repeat(np.arange(first), second), first + np.tile(np.arange(second), first)
 
     def matrix(self, pairs: Floats, shapes: Shapes) -> Floats:
-        """What is known of all pairs, (N, P), in the shape of ``value`` by that of ``other``."""
+        """What is known of all pairs, (P, N), in the shape of ``value`` by that of ``other``: (N, ...)."""
         if self.other is not None:
-            return pairs.reshape((-1, *shapes[0], *shapes[1]))
+            return pairs[: size(shapes[0]) * size(shapes[1])].T.reshape((-1, *shapes[0], *shapes[1]))
         table = np.empty((*shapes[0], *shapes[0]), np.int64)
         left, right = np.triu_indices(len(table))
         table[left, right] = table[right, left] = np.arange(len(left))
-        return pairs.take(table, axis=1)
+        return np.moveaxis(pairs[table], -1, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,8 @@ class Cov(Joint):
 
     def result(self, spread: Floats, count: Ints, shapes: Shapes) -> Floats:
         """The covariances."""
-        return divide(self.matrix(spread, shapes), np.maximum(count - self.ddof, 0))
+        freedom = np.where(count > self.ddof, count - self.ddof, np.nan)
+        return self.matrix(spread / freedom, shapes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,15 +107,10 @@ class Corr(Joint):
 
     def result(self, spread: Floats, count: Ints, shapes: Shapes) -> Floats:
         """The correlations."""
-        sizes = list(map(size, shapes))
-        if self.other is None:
-            products = self.matrix(spread, shapes)
-            rows = columns = np.sqrt(np.maximum(np.diagonal(products, axis1=1, axis2=2), 0.0))
-        else:
-            products, squares = np.split(spread, [sizes[0] * sizes[1]], axis=1)
-            rows, columns = np.split(np.sqrt(np.maximum(squares, 0.0)), [sizes[0]], axis=1)
-            products = self.matrix(products, shapes)
-        scale = (rows[:, :, None] * columns[:, None]).reshape(products.shape)
-        # Of one event taking others back may leave a trace of roundings: that is no scale.
-        vary = (scale > 0) & (count > 1).reshape((-1, *(1,) * (scale.ndim - 1)))
-        return np.clip(products / np.where(vary, scale, np.nan), -1.0, 1.0)
+        left, right = self.pairs(shapes)
+        # A square is digits * 4^power, so that no product of two squares is too great for the root to be exact.
+        digits, power = np.frexp(np.maximum(spread[left == right], 0.0))
+        digits, power = np.ldexp(digits, power & 1), power >> 1
+        scale = np.sqrt(digits[left] * digits[right])
+        ratio = np.ldexp(spread, -power[left] - power[right]) / np.where(scale > 0, scale, np.nan)
+        return self.matrix(np.clip(ratio, -1.0, 1.0), shapes)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from operators.grouping import Floats
+from operators.grouping import Floats, Ints
 from operators.scan import two_sum
 
 _SPLIT = 2.0**27 + 1
@@ -35,13 +33,14 @@ class DoubleDouble:
         """The nearest doubles."""
         return self.high + self.low
 
-    def take(self, columns: slice | npt.NDArray[Any]) -> DoubleDouble:
-        """Some columns of (N, m) numbers."""
-        return DoubleDouble(self.high[:, columns], self.low[:, columns])
+    def __getitem__(self, rows: slice | Ints) -> DoubleDouble:
+        if isinstance(rows, slice) and rows == slice(None):
+            return self
+        return DoubleDouble(self.high[rows], self.low[rows])
 
-    def beside(self, other: DoubleDouble) -> DoubleDouble:
-        """The columns of both."""
-        return DoubleDouble(np.concatenate([self.high, other.high], 1), np.concatenate([self.low, other.low], 1))
+    def above(self, other: DoubleDouble) -> DoubleDouble:
+        """The rows of both."""
+        return DoubleDouble(np.concatenate([self.high, other.high]), np.concatenate([self.low, other.low]))
 
     def __neg__(self) -> DoubleDouble:
         return DoubleDouble(-self.high, -self.low)

@@ -80,12 +80,15 @@ class Waves:
 
     def put(self, results: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Results of all places in the order of the sorted events, (N, ...)."""
-        events = self.events
-        if self.own is not None:
-            events, results = events.take(self.own), results.take(self.own, axis=0)
-        out = np.empty_like(results)
-        out[events] = results
-        return out
+        return results.take(self._places, axis=0)
+
+    @cached_property
+    def _places(self) -> Ints:
+        """The place of each sorted event, (N,)."""
+        own = np.arange(len(self.events)) if self.own is None else self.own
+        places = np.empty_like(own)
+        places[self.events.take(own)] = own
+        return places
 
 
 @dataclass(frozen=True)

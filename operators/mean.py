@@ -7,7 +7,6 @@ from typing import ClassVar
 
 from operators.arithmetic import divide
 from operators.grouping import Floats, Ints
-from operators.options import whole
 from operators.total import Total
 
 
@@ -17,19 +16,13 @@ class Mean(Total):
 
         m_n = m_{n-1} + (x_n - m_{n-1}) / n = (x_1 + ... + x_n) / n
 
-    Parameters: ``value``, the field; ``min_count``, how many events there must be for a result.
+    Parameters: ``value``, the field.
     State: the count and a compensated sum, 1 + 2d numbers. The recursion drifts (1e-8 after 1e9 events); the sum, with
     what its roundings lost kept beside it, stays within one rounding of the exact mean.
     Reference: Neumaier, Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen, ZAMM 54 (1974).
     """
 
-    min_count: int = 1
-
     measure: ClassVar[str] = "mean"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole("min_count", self.min_count, "of events")
 
     def result(self, total: Floats, count: Ints) -> Floats:
         """The sum over the count."""

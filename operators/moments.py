@@ -8,18 +8,21 @@ of the inputs, S_ij - S_i S_j / n loses at most a factor of n of those: at any l
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from operators.arithmetic import clear, flat, plain
+from operators.arithmetic import flat, plain
 from operators.double_double import DoubleDouble
 from operators.grouping import Floats, Ints
 from operators.operator import Algebra, Batch, Field, Layout, Operator, Shape, State
 from operators.options import whole
 from operators.scan import running_sums
+
+_NOISE = 2.0**-88
+"""Where so much cancels, only roundings are left: the inputs are alike, and unlike an x_0 that was taken back."""
 
 Index = slice | Ints
 Pairs = tuple[Index, Index]
@@ -52,7 +55,7 @@ class Moments(Operator):
 
     @abstractmethod
     def result(self, spread: Floats, count: Ints, shapes: Shapes) -> Floats:
-        """The result (N, ...) of the sums of (x_i - mean_i) (x_j - mean_j) over ``count`` events, (N, pairs)."""
+        """The result (N, ...) of the sums of (x_i - mean_i) (x_j - mean_j) over ``count`` events, (pairs, N)."""
 
     @property
     def algebra(self) -> Algebra:
@@ -81,11 +84,11 @@ class Moments(Operator):
         """The count, the mean of each input, and the result: ``{"count": n, "mean": m, ...}``."""
         shapes = self._shapes(state)
         mean, _ = self.central(sums_of(state), state["count"], shapes)
-        offsets = np.split(mean.rounded, np.cumsum([size(shape) for shape in shapes])[:-1], axis=1)
+        offsets = np.split(mean.rounded, np.cumsum([size(shape) for shape in shapes])[:-1])
         parts = {"count": state["count"].tolist()}
         for role, offset in zip(self.inputs(), offsets, strict=True):
             first = state[_first(role)]
-            parts["mean" if role == "value" else f"{role}_mean"] = plain(first + offset.reshape(first.shape))
+            parts["mean" if role == "value" else f"{role}_mean"] = plain(first + offset.T.reshape(first.shape))
         parts[self.measure] = plain(self.read(state))
         return [dict(zip(parts, row, strict=True)) for row in zip(*parts.values(), strict=True)]
 
@@ -93,15 +96,14 @@ class Moments(Operator):
         """Add the sums of the other, once they are of the same x_0."""
         self.adopt(state, other)
         total = sums_of(state) + self.moved(state, other, sums_of(other), other["count"])
-        state["sums"], state["lost"] = total.high, total.low
+        state["sums"], state["lost"] = total.high.T, total.low.T
         state["count"] += other["count"]
 
     def retract(self, state: State, batch: Batch) -> None:
         """Take the events out of the sums."""
-        terms = -self._terms(state, batch)
-        running_sums(batch.groups, state["sums"], state["lost"], terms.high, terms.low, each=False)
+        high, low = self._terms(state, batch)
+        running_sums(batch.groups, state["sums"], state["lost"], -high, -low, each=False)
         state["count"] -= batch.groups.count
-        clear(state.fields, state["count"])
 
     def add(self, state: State, batch: Batch, *, each: bool) -> DoubleDouble | None:
         """Count the batch and add it to the sums, the first input of a new key being its x_0; the sums after each."""
@@ -110,8 +112,8 @@ class Moments(Operator):
             state[_first(role)][new] = batch.columns[role][batch.groups.start[new]]
         state["count"] += batch.groups.count
         terms = self._terms(state, batch)
-        running = running_sums(batch.groups, state["sums"], state["lost"], terms.high, terms.low, each=each)
-        return None if running is None else DoubleDouble.sum(*running)
+        running = running_sums(batch.groups, state["sums"], state["lost"], *terms, each=each)
+        return None if running is None else _rows(*running)
 
     def adopt(self, state: State, other: State) -> None:
         """Keys without events take the other's x_0."""
@@ -121,19 +123,21 @@ class Moments(Operator):
 
     def moved(self, state: State, other: State, sums: DoubleDouble, count: Ints) -> DoubleDouble:
         """The other's sums of ``count`` (G,) events as they are with the x_0 of ``state``."""
-        shift = DoubleDouble.sum(self._first(other), -self._first(state))
         shapes = self._shapes(state)
         left, right = self.pairs(shapes)
+        shift = DoubleDouble.sum(self._inputs(other.fields, _first), -self._inputs(state.fields, _first))
         y, products = _parts(sums, shapes)
-        moved = y + shift.times(count[:, None].astype(float))
-        return moved.beside(products + shift.take(left) * y.take(right) + shift.take(right) * moved.take(left))
+        moved = y + shift.times(count.astype(float))
+        return moved.above(products + shift[left] * y[right] + shift[right] * moved[left])
 
     def central(self, sums: DoubleDouble, count: Ints, shapes: Shapes) -> tuple[DoubleDouble, Floats]:
-        """Of sums over ``count`` events the means of y, (N, m), and the sums of (x_i - mean_i) (x_j - mean_j)."""
+        """Of sums over ``count`` events the means of y, (m, N), and the sums of (x_i - mean_i) (x_j - mean_j)."""
         left, right = self.pairs(shapes)
         y, products = _parts(sums, shapes)
-        mean = y.over(np.where(count > 0, count, np.nan)[:, None])
-        return mean, (products - y.take(left) * mean.take(right)).rounded
+        mean = y.over(np.where(count > 0, count, np.nan))
+        spread = (products - y[left] * mean[right]).rounded
+        spread[(np.abs(spread) <= _NOISE * np.abs(products.high)) | (count == 1)] = 0.0
+        return mean, spread
 
     def _result(self, state: State, sums: DoubleDouble, count: Ints) -> Floats:
         shapes = self._shapes(state)
@@ -141,29 +145,30 @@ class Moments(Operator):
         result[count < self.min_count] = np.nan
         return result
 
-    def _terms(self, state: State, batch: Batch) -> DoubleDouble:
-        """What each event adds to the sums: its y and their products."""
-        inputs = _side_by_side([batch.columns[role] for role in self.inputs()])
-        y = DoubleDouble.sum(inputs, -np.repeat(self._first(state), batch.groups.count, axis=0))
+    def _terms(self, state: State, batch: Batch) -> tuple[Floats, Floats]:
+        """What each event adds to the sums, (N, ...): its y and their products, with what is lost of them."""
+        first = self._inputs(state.fields, _first)
+        y = DoubleDouble.sum(self._inputs(batch.columns, str), -np.repeat(first, batch.groups.count, axis=1))
         left, right = self.pairs(self._shapes(state))
-        return y.beside(y.take(left) * y.take(right))
+        terms = y.above(y[left] * y[right])
+        return np.ascontiguousarray(terms.high.T), np.ascontiguousarray(terms.low.T)
 
-    def _first(self, state: State) -> Floats:
-        return _side_by_side([state[_first(role)] for role in self.inputs()])
+    def _inputs(self, columns: Mapping[str, Floats], name: Callable[[str], str]) -> Floats:
+        """The numbers of all roles (N, ...) as rows, (m, N); ``name`` makes of a role the name of its column."""
+        return np.concatenate([flat(columns[name(role)]).T for role in self.inputs()])
 
     def _shapes(self, state: State) -> Shapes:
         return tuple(state[_first(role)].shape[1:] for role in self.inputs())
 
 
-def sums_of(state: State) -> DoubleDouble:
-    """The sums of y and of its products, (G, ...)."""
-    return DoubleDouble.sum(state["sums"], state["lost"])
+def sums_of(state: State, prefix: str = "") -> DoubleDouble:
+    """The sums of y and of their products, (m + pairs, G)."""
+    return _rows(state[prefix + "sums"], state[prefix + "lost"])
 
 
-def _parts(sums: DoubleDouble, shapes: Shapes) -> tuple[DoubleDouble, DoubleDouble]:
-    """The sums of y and those of the products."""
-    inputs = sum(map(size, shapes))
-    return sums.take(slice(inputs)), sums.take(slice(inputs, None))
+def size(shape: Shape) -> int:
+    """How many numbers an input has."""
+    return int(np.prod(shape, dtype=int))
 
 
 def _first(role: str) -> str:
@@ -171,11 +176,12 @@ def _first(role: str) -> str:
     return f"first_{role}"
 
 
-def _side_by_side(parts: Sequence[Floats]) -> Floats:
-    """Numbers and vectors (N, ...) as rows, (N, m)."""
-    return np.concatenate([flat(part) for part in parts], axis=1)
+def _rows(high: Floats, low: Floats) -> DoubleDouble:
+    """Sums (N, ...) one below the other, where each is in one piece of memory."""
+    return DoubleDouble.sum(np.ascontiguousarray(high.T), np.ascontiguousarray(low.T))
 
 
-def size(shape: Shape) -> int:
-    """How many numbers an input has."""
-    return int(np.prod(shape, dtype=int))
+def _parts(sums: DoubleDouble, shapes: Shapes) -> tuple[DoubleDouble, DoubleDouble]:
+    """The sums of y and those of the products."""
+    inputs = sum(map(size, shapes))
+    return sums[:inputs], sums[inputs:]

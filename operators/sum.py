@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from operators.grouping import Floats, Ints
 from operators.options import whole
 from operators.total import Total
@@ -32,5 +34,6 @@ class Sum(Total):
         whole("min_count", self.min_count, "of events", at_least=0)
 
     def result(self, total: Floats, count: Ints) -> Floats:
-        """The sum."""
+        """The sum, where there are enough events."""
+        total[count < self.min_count] = np.nan
         return total

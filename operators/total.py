@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-
-from operators.arithmetic import clear, plain
+from operators.arithmetic import plain
 from operators.grouping import Floats, Ints
 from operators.operator import Algebra, Batch, Field, FieldSpec, Layout, Operator, Shape, State
 from operators.scan import add_sums, running_sums
@@ -20,14 +18,13 @@ class Total(Operator):
     """A compensated sum of a number, or of a vector element by element, and the number of events."""
 
     value: FieldSpec
-    min_count: int
 
     measure: ClassVar[str]
     """What :meth:`export` calls the result."""
 
     @abstractmethod
     def result(self, total: Floats, count: Ints) -> Floats:
-        """The result of the sum (N, ...) of so many events (N,), as a new array."""
+        """The result of the sum (N, ...) of so many events (N,)."""
 
     @property
     def algebra(self) -> Algebra:
@@ -44,16 +41,18 @@ class Total(Operator):
         before = state["count"].copy()
         running = running_sums(batch.groups, state["sum"], state["lost"], batch.columns["value"], each=each)
         state["count"] += batch.groups.count
-        return None if running is None else self._result(*running, batch.groups.ordinals(before))
+        if running is None:
+            return None
+        total, lost = running
+        return self.result(total + lost, batch.groups.ordinals(before))
 
     def read(self, state: State, query: Floats | None = None) -> Floats:
         """The latest result."""
-        return self._result(state["sum"], state["lost"], state["count"])
+        return self.result(state["sum"] + state["lost"], state["count"])
 
     def export(self, state: State) -> Sequence[Mapping[str, object]]:
-        """The count and what there is to say of so many events, such as ``{"count": n, "mean": m}``."""
-        results = plain(self.result(state["sum"] + state["lost"], state["count"]))
-        rows = zip(state["count"].tolist(), results, strict=True)
+        """The count and the result: ``{"count": n, "sum": s}`` or ``{"count": n, "mean": m}``."""
+        rows = zip(state["count"].tolist(), plain(self.read(state)), strict=True)
         return [{"count": count, self.measure: result} for count, result in rows]
 
     def merge(self, state: State, other: State) -> None:
@@ -65,9 +64,3 @@ class Total(Operator):
         """Take the events out of count and sum."""
         state["count"] -= batch.groups.count
         running_sums(batch.groups, state["sum"], state["lost"], -batch.columns["value"], each=False)
-        clear(state.fields, state["count"])
-
-    def _result(self, high: Floats, low: Floats, count: Ints) -> Floats:
-        result = self.result(high + low, count)
-        result[count < self.min_count] = np.nan
-        return result

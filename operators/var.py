@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from operators.arithmetic import divide
 from operators.grouping import Floats, Ints
 from operators.moments import Moments, Pairs, Shapes
 from operators.operator import FieldSpec
@@ -45,7 +44,8 @@ class Var(Moments):
 
     def result(self, spread: Floats, count: Ints, shapes: Shapes) -> Floats:
         """The variance."""
-        return divide(np.maximum(spread, 0.0), np.maximum(count - self.ddof, 0)).reshape((-1, *shapes[0]))
+        freedom = np.where(count > self.ddof, count - self.ddof, np.nan)
+        return (np.maximum(spread, 0.0) / freedom).T.reshape((-1, *shapes[0]))
 
 
 @dataclass(frozen=True, kw_only=True)

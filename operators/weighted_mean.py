@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from operators.arithmetic import clear, divide, flat, plain, times
+from operators.arithmetic import divide, flat, plain, times
 from operators.grouping import Floats, Ints
 from operators.operator import Algebra, Batch, Field, FieldSpec, Layout, Operator, OperatorError, Shape, State
 from operators.options import whole
@@ -83,7 +83,6 @@ class WeightedMean(Operator):
         """Take the events out of count and sums."""
         state["count"] -= batch.groups.count
         self._add(state, batch, -batch.columns["weight"], each=False)
-        clear(state.fields, state["count"])
 
     def _add(self, state: State, batch: Batch, weight: Floats, *, each: bool) -> tuple[Floats, Floats] | None:
         """Add w x and w to the sums; with ``each`` both sums after every event side by side, (N, d + 1)."""

@@ -69,8 +69,9 @@ class ZScore(Operator):
         sums = self.memory.add(state, batch, each=each or self.readout == "before")
         state["newest"] = column[groups.last]
         if sums is not None and self.readout == "before":
-            sums = DoubleDouble(previous(groups, sums.high, old.high), previous(groups, sums.low, old.low))
-            state["earlier_sums"], state["earlier_lost"] = sums.high[groups.last], sums.low[groups.last]
+            pairs = ((sums.high, old.high), (sums.low, old.low))
+            sums = DoubleDouble(*(previous(groups, after.T, before.T).T for after, before in pairs))
+            state["earlier_sums"], state["earlier_lost"] = sums.high.T[groups.last], sums.low.T[groups.last]
         if sums is None or ordinals is None:
             return None
         first = np.repeat(state["first_value"], groups.count, axis=0)
@@ -92,23 +93,22 @@ class ZScore(Operator):
             self.memory.adopt(state, other)
             moved = self.memory.moved(state, other, self._measure(other), np.maximum(other["count"] - 1, 0))
             earlier = sums_of(state) + moved
-            state["earlier_sums"][more], state["earlier_lost"][more] = earlier.high[more], earlier.low[more]
+            for name, part in (("earlier_sums", earlier.high), ("earlier_lost", earlier.low)):
+                state[name][more] = part.T[more]
         self.memory.merge(state, other)
         state["newest"][more] = other["newest"][more]
 
     def _measure(self, state: State) -> DoubleDouble:
         """The sums that the newest event is measured by."""
-        if self.readout == "after":
-            return sums_of(state)
-        return DoubleDouble(state["earlier_sums"], state["earlier_lost"])
+        return sums_of(state, "" if self.readout == "after" else "earlier_")
 
     def _scores(self, newest: Floats, first: Floats, sums: DoubleDouble, ordinals: Ints) -> Floats:
-        """The scores of events (N, ...) that are the ``ordinals``-th of their keys, by the sums (N, 2d)."""
+        """The scores of events (N, ...) that are the ``ordinals``-th of their keys, by the sums (2d, N)."""
         count = ordinals - 1 if self.readout == "before" else ordinals
         shapes = (newest.shape[1:],)
         mean, spread = self.memory.central(sums, count, shapes)
-        y = DoubleDouble.sum(flat(newest), -flat(first))
+        y = DoubleDouble.sum(flat(newest).T, -flat(first).T)
         deviation = self.memory.result(spread, count, shapes)
-        scores: Floats = (y - mean).rounded.reshape(newest.shape) / np.where(deviation > 0, deviation, np.nan)
+        scores: Floats = (y - mean).rounded.T.reshape(newest.shape) / np.where(deviation > 0, deviation, np.nan)
         scores[count < self.min_count] = np.nan
         return scores

@@ -13,6 +13,7 @@ from operators.grouping import Floats
 from tests.operators.cases import NUMBER, VECTOR, Case
 from tests.operators.oracle import Expected, History, Oracles, weighted_mean
 
+
 class Exact:
     """Inputs of one number of an event, (n,), as whole numbers of a unit."""
 
