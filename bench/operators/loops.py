@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from operators.grouping import Floats
+from operators.grouping import Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,19 @@ class Events:
     rows: Sequence[int]
     x: Sequence[float]
     w: Sequence[float]
+    g: Sequence[float]
     k: Floats
     v: Floats
+    a: Floats
     times: Sequence[float]
+
+    @classmethod
+    def of(cls, rows: Ints, columns: Mapping[str, Floats], times: Floats) -> Events:
+        """Numbers as lists, as a program without columns has them; vectors as rows of an array."""
+        inputs: dict[str, Any] = {
+            name: column if column.ndim > 1 else column.tolist() for name, column in columns.items()
+        }
+        return cls(rows=rows.tolist(), times=times.tolist(), **inputs)
 
 
 Loop = Callable[[Events, bool], list[Any]]
@@ -208,6 +218,41 @@ def retention(keys: int, size: int, gamma: float) -> Loop:
             memory[row] += k[:, None] * v
             if each:
                 results.append(k @ memory[row])
+        return results
+
+    return fold
+
+
+def gated_linear_attention(keys: int, size: int) -> Loop:
+    """A matrix each row of which decays as the event says."""
+    memory = np.zeros((keys, size, size))
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, k, v, a in zip(events.rows, events.k, events.v, events.a, strict=True):
+            memory[row] *= a[:, None]
+            memory[row] += k[:, None] * v
+            if each:
+                results.append(k @ memory[row])
+        return results
+
+    return fold
+
+
+def mlstm(keys: int, size: int) -> Loop:
+    """A matrix and a vector, kept divided by e^scale; the values have a 1 behind, which makes the vector a column."""
+    memory, scales = np.zeros((keys, size, size + 1)), [-math.inf] * keys
+
+    def fold(events: Events, each: bool) -> list[Any]:
+        results = []
+        for row, k, v, x, g in zip(events.rows, events.k, events.v, events.x, events.g, strict=True):
+            kept = math.log(g) + scales[row]
+            scales[row] = scale = max(kept, x)
+            memory[row] *= math.exp(kept - scale)
+            memory[row] += math.exp(x - scale) * k[:, None] * np.append(v, 1.0)
+            if each:
+                read = k @ memory[row]
+                results.append(read[:-1] / max(abs(read[-1]), math.exp(-scale)))
         return results
 
     return fold

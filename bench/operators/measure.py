@@ -12,9 +12,8 @@ from statistics import median
 
 import numpy as np
 
-from bench.operators import loops
 from bench.operators.engine import Engine
-from bench.operators.loops import Loop
+from bench.operators.loops import Events, Loop
 from bench.operators.subjects import MATRICES, NUMBERS, SUBJECTS, Versus, inputs
 from operators.grouping import Floats
 from pipeline.edges.bench.report import processor
@@ -131,9 +130,7 @@ def _beside_loops(name: str, versus: Versus, sizes: Sizes) -> Speed:
     rng = np.random.default_rng(3)
     rows, columns = rng.integers(0, sizes.keys, sizes.events), inputs(sizes.events, rng)
     times = np.sort(rng.uniform(0, 60, sizes.events))
-    listed = loops.Events(
-        rows.tolist(), columns["x"].tolist(), columns["w"].tolist(), columns["k"], columns["v"], times.tolist()
-    )
+    listed = Events.of(rows, columns, times)
     engine = Engine(SUBJECTS[name], sizes.keys)
     ways: dict[str, Callable[[], float]] = {
         "each": lambda: engine.fold(rows, columns, times, each=True)[0],
@@ -159,7 +156,7 @@ def _machine() -> str:
     )
 
 
-def _loop(loop: Loop, events: loops.Events, each: bool) -> Callable[[], float]:
+def _loop(loop: Loop, events: Events, each: bool) -> Callable[[], float]:
     def fold() -> float:
         begin = time.process_time()
         loop(events, each)

@@ -52,8 +52,15 @@ WINDOW = 256
 
 _PAIR: dict[str, Any] = {"key": "k", "value": "v"}
 
-SHAPES: Mapping[str, Shape] = {"x": (), "w": (), "k": (SIZE,), "v": (SIZE,)}
-"""The fields of an event: a number, a weight above 0, a key and a value."""
+SHAPES: Mapping[str, Shape] = {
+    "x": (),
+    "w": (),
+    "g": (),
+    "k": (SIZE,),
+    "v": (SIZE,),
+    "a": (SIZE,),
+}
+"""The fields of an event: a number, a weight above 0, a gate, a key, a value, and a gate for each number of the key."""
 
 SUBJECTS: Mapping[str, Operator] = {
     "count": Count(),
@@ -118,4 +125,5 @@ MATRICES: Mapping[str, Versus] = {
 def inputs(events: int, rng: np.random.Generator) -> dict[str, Floats]:
     """The columns of so many events, by field."""
     columns = {field: rng.normal(size=(events, *shape)) for field, shape in SHAPES.items()}
-    return columns | {"w": rng.uniform(0.5, 1.5, events)}
+    gates = {field: rng.uniform(0.9, 1.0, (events, *SHAPES[field])) for field in ("g", "a")}
+    return columns | gates | {"w": rng.uniform(0.5, 1.5, events)}
