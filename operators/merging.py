@@ -26,15 +26,13 @@ def joined(state: State, other: State, role: str) -> Floats:
 def replay(operator: Operator, state: State, other: State) -> None:
     """Fold the inputs that the other one's rings hold into the fields of the same G keys; counts add up.
 
-    An input without a ring is given as the field of its role has it: the newest event's own.
-
     Raises:
-        OperatorError: its rings differ in length, so that there are events of which only a part is known.
+        OperatorError: its rings differ in length, or an input has none, so that of some event only a part is known.
     """
     lengths = {ring.array.shape[1] for ring in other.rings.values()}
-    if len(lengths) > 1:
-        name = type(operator).__name__
-        raise OperatorError("type", f"{name} keeps rings of different lengths, so it needs a merge of its own")
+    if len(lengths) > 1 or not operator.inputs().keys() <= other.rings.keys():
+        message = f"{type(operator).__name__} does not keep the same events of all its inputs"
+        raise OperatorError("type", f"{message}, so it needs a merge of its own")
     (length,) = lengths
     both = state["count"] + other["count"]
     some = np.flatnonzero(other["count"])
@@ -43,8 +41,6 @@ def replay(operator: Operator, state: State, other: State) -> None:
     _, groups = group(np.repeat(np.arange(len(some)), reach))
     columns = {role: newest(_of(ring, some), other["count"][some], length)[kept] for role, ring in other.rings.items()}
     time = columns.pop("time", np.zeros(len(groups.order)))
-    for role in operator.inputs().keys() - columns.keys():
-        columns[role] = other[role][some][groups.segment]
     part = State(
         {name: array[some] for name, array in state.fields.items()},
         {role: _of(ring, some) for role, ring in state.rings.items()},

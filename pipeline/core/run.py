@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from operators.grouping import group
-from operators.operator import Batch, Operator, Readout, State
+from operators.operator import Batch, Operator, State
 from operators.readout import each_part, put
 from operators.rows import read_only
 from pipeline.core.batch import Events, Floats, Ints
@@ -88,7 +88,8 @@ class Attempt:
             readout = memory.operator.fold(state, batch, each=each)
             memory.check(state)
             if each:
-                readout = _each(readout, len(run))
+                if readout is None:
+                    raise ValueError("it gave no results")
                 if used is not None and run is not self.run:
                     before = memory.operator.read(memory.gather(self.run.keys))
                     readout = carry_forward(readout, before, used[groups.order], groups.start, groups.segment)
@@ -105,15 +106,6 @@ class Attempt:
         """Store what was folded."""
         for memory, run, state, batch in self._folded:
             memory.scatter(run.keys, state, batch)
-
-
-def _each(readout: Readout | None, size: int) -> Readout:
-    """The read-out, if it has a row for each event. Raises ValueError if not."""
-    parts = readout.values() if isinstance(readout, dict) else (readout,)
-    rows = {None if part is None else len(part) for part in parts}
-    if readout is None or rows != {size}:
-        raise ValueError(f"it gave results of {rows} rows for {size} events")
-    return readout
 
 
 def _finite(state: State) -> bool:

@@ -20,7 +20,7 @@ from tests.operators.events import Events, some_events
 from tests.operators.oracle import assert_close
 
 KEYS = 3
-MOST_BYTES = 1 << 26
+MOST_BYTES = 1 << 24
 
 
 def cases(*algebras: str) -> pytest.MarkDecorator:

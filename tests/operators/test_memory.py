@@ -109,6 +109,14 @@ def test_reads_are_of_the_keys_that_are_asked_for() -> None:
     assert Memory(Count()).read().tolist() == []  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("keys", [0, 1, 63, 64, 65, 128])
+def test_a_key_that_was_never_seen_has_no_events_however_many_there_are(keys: int) -> None:
+    memory = Memory(Count())
+    memory.fold(range(keys))
+    assert np.asarray(memory.read(["nobody", *range(keys), "no one"])).tolist() == [0, *[1] * keys, 0]
+    assert len(memory) == keys
+
+
 def test_a_query_is_for_all_keys_or_one_for_each() -> None:
     memory = Memory(LinearAttention(key=["a", "b"], value=["c"], feature_map="identity"))
     memory.fold("xxy", {"a": [1, 0, 1], "b": [0, 1, 1], "c": [3, 5, 7]})
@@ -182,6 +190,14 @@ def test_the_newest_prediction_is_the_one_that_was_made() -> None:
     assert (made["value"].tolist(), made["error"].tolist()) == ([[7]], [[2]])
 
 
+def test_the_newest_query_is_the_other_ones_where_it_has_any_event() -> None:
+    a, b = (Memory(LinearAttention(key=["k"], value=["v"], query=["q"], feature_map="identity")) for _ in range(2))
+    a.fold("xy", {"k": [1, 1], "v": [5, 7], "q": [2, 3]})
+    b.fold("x", {"k": [1], "v": [9], "q": [4]})
+    a.merge(b)
+    assert a.state()["query"].tolist() == [[4], [3]]
+
+
 @pytest.mark.parametrize(
     ("other", "vectors"),
     [(Mean(value="y"), {}), (Count(), {}), (Mean(value="x"), {"x": 2}), (Ewma(value="x", alpha=0.1), {})],
@@ -236,7 +252,7 @@ class Broken(Operator):
 def test_windows_of_different_lengths_need_a_merge_of_their_own() -> None:
     memory = Memory(Broken(value="x"))
     memory.fold("a", {"x": [1]})
-    with pytest.raises(OperatorError, match="Broken keeps rings of different lengths, so it needs a merge of its own"):
+    with pytest.raises(OperatorError, match=r"Broken does not keep the same events .*, so it needs a merge of its own"):
         memory.merge(memory)
 
 
