@@ -8,6 +8,7 @@ from operators.ewma import Ewma
 from operators.extremes import Max, Min
 from operators.fifo import Fifo
 from operators.gated_delta_rule import GatedDeltaRule
+from operators.gated_linear_attention import GatedLinearAttention
 from operators.infini import Infini
 from operators.kv_ewma import KvEwma
 from operators.kv_mean import KvMean
@@ -15,12 +16,16 @@ from operators.kv_moving_mean import KvMovingMean
 from operators.kv_weighted_moving_mean import KvWeightedMovingMean
 from operators.kv_window import KvWindow
 from operators.linear_attention import LinearAttention
+from operators.lru import Lru
 from operators.mean import Mean
 from operators.memory import Memory
+from operators.mlstm import Mlstm
 from operators.moving_mean import MovingMean
 from operators.operator import Operator, OperatorError
 from operators.recurrent import recurrent
+from operators.retention import Retention
 from operators.ridge import Ridge
+from operators.rwkv import Rwkv
 from operators.sum import Sum
 from operators.var import Std, Var
 from operators.weighted_mean import WeightedMean
@@ -37,6 +42,7 @@ __all__ = [
     "Fifo",
     "First",
     "GatedDeltaRule",
+    "GatedLinearAttention",
     "Infini",
     "KvEwma",
     "KvMean",
@@ -45,14 +51,18 @@ __all__ = [
     "KvWindow",
     "Last",
     "LinearAttention",
+    "Lru",
     "Max",
     "Mean",
     "Memory",
     "Min",
+    "Mlstm",
     "MovingMean",
     "Operator",
     "OperatorError",
+    "Retention",
     "Ridge",
+    "Rwkv",
     "Std",
     "Sum",
     "Var",
@@ -87,6 +97,11 @@ TYPES: dict[str, type[Operator]] = {
     "fifo": Fifo,
     "infini": Infini,
     "linear_attention": LinearAttention,
+    "retention": Retention,
+    "gated_linear_attention": GatedLinearAttention,
+    "mlstm": Mlstm,
+    "rwkv": Rwkv,
+    "lru": Lru,
     "gated_delta_rule": GatedDeltaRule,
     "ridge": Ridge,
     "delta_rule": DeltaRule,
