@@ -2,9 +2,12 @@
 
 from operators.count import Count
 from operators.cov import Corr, Cov
+from operators.cusum import Cusum
 from operators.delta_rule import DeltaRule
 from operators.ends import First, Last
+from operators.event_rate import EventRate
 from operators.ewma import Ewma
+from operators.ewvar import Ewvar
 from operators.extremes import Max, Min
 from operators.fifo import Fifo
 from operators.gated_delta_rule import GatedDeltaRule
@@ -27,6 +30,7 @@ from operators.retention import Retention
 from operators.ridge import Ridge
 from operators.rwkv import Rwkv
 from operators.sum import Sum
+from operators.time_weighted_mean import TimeWeightedMean
 from operators.var import Std, Var
 from operators.weighted_mean import WeightedMean
 from operators.weighted_moving_mean import WeightedMovingMean
@@ -37,8 +41,11 @@ __all__ = [
     "Corr",
     "Count",
     "Cov",
+    "Cusum",
     "DeltaRule",
+    "EventRate",
     "Ewma",
+    "Ewvar",
     "Fifo",
     "First",
     "GatedDeltaRule",
@@ -65,6 +72,7 @@ __all__ = [
     "Rwkv",
     "Std",
     "Sum",
+    "TimeWeightedMean",
     "Var",
     "WeightedMean",
     "WeightedMovingMean",
@@ -89,6 +97,10 @@ TYPES: dict[str, type[Operator]] = {
     "moving_mean": MovingMean,
     "weighted_moving_mean": WeightedMovingMean,
     "ewma": Ewma,
+    "ewvar": Ewvar,
+    "event_rate": EventRate,
+    "time_weighted_mean": TimeWeightedMean,
+    "cusum": Cusum,
     "kv_mean": KvMean,
     "kv_moving_mean": KvMovingMean,
     "kv_weighted_moving_mean": KvWeightedMovingMean,

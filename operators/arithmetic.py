@@ -26,6 +26,11 @@ def alike(numbers: Floats, rows: Floats) -> Floats:
     return numbers if rows.ndim == 1 else np.repeat(numbers, math.prod(rows.shape[1:])).reshape(rows.shape)
 
 
+def choose(which: npt.NDArray[np.bool_], rows: Floats, others: Floats | float) -> Floats:
+    """Rows (N, ...) where ``which`` (N,) holds, the others where it doesn't."""
+    return np.where(which.reshape((-1, *(1,) * (rows.ndim - 1))), rows, others)
+
+
 def flat(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Rows (N, ...) as rows of numbers, (N, d)."""
     return rows.reshape((len(rows), math.prod(rows.shape[1:])))

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from operators.double_double import two_product
 from operators.grouping import Floats, Groups, Ints
-from operators.scan import running_max
+from operators.scan import running
 
 _HALVES = np.ldexp(1.0, -np.arange(1076))
 """1 halved so many times, exactly; in the end it is 0."""
+
+_LONGEST = 2.0**512
+"""A half-life of so many seconds never passes; longer ones would overflow where they are multiplied."""
 
 
 def advance(groups: Groups, epoch: Ints, count: Ints, time: Floats, half_lives: Floats) -> tuple[Floats, Floats]:
@@ -21,15 +25,24 @@ def advance(groups: Groups, epoch: Ints, count: Ints, time: Floats, half_lives: 
 
     Returns what each event leaves of the sums before it, a power of 2, and its own weight in them, (N, H) both.
     """
-    # The remainder of a division is exact, so the weight keeps all its digits however large the time is.
-    rest = np.fmod(time[:, None], half_lives)
-    own = np.rint((time[:, None] - rest) / half_lives).astype(np.int64)
-    first = np.where(count[:, None] > 0, epoch, own[groups.start])
-    latest = np.maximum(running_max(groups, own), first[groups.segment])
+    own, weight = epochs(time, half_lives)
+    first = np.where(count[:, None] > 0, epoch, own.take(groups.start, axis=0))
+    latest = running(np.maximum, groups, first, own)
     before = np.concatenate([latest[:1], latest[:-1]])
     before[groups.start] = first
-    epoch[...] = latest[groups.last]
-    return halved(latest - before), np.exp2(rest / half_lives) * halved(latest - own)
+    epoch[...] = latest.take(groups.last, axis=0)
+    return halved(latest - before), weight * halved(latest - own)
+
+
+def epochs(time: Floats, half_lives: Floats) -> tuple[Ints, Floats]:
+    """The epoch of each time (N,) and its weight in it, from 2^(-1/2) to 2^(1/2): (N, H) both.
+
+    The remainder of the division is exact, so the weight keeps all its digits however large the time is.
+    """
+    length = np.minimum(half_lives, _LONGEST)
+    epoch = np.rint(time[:, None] / length)
+    product, error = two_product(epoch, length)
+    return epoch.astype(np.int64), np.exp2((time[:, None] - product - error) / length)
 
 
 def align(epoch: Ints, count: Ints, its_epoch: Ints, its_count: Ints) -> tuple[Floats, Floats]:
@@ -45,4 +58,4 @@ def align(epoch: Ints, count: Ints, its_epoch: Ints, its_count: Ints) -> tuple[F
 
 def halved(ticks: Ints) -> Floats:
     """What is left of 1 after so many half-lives, which may not be negative."""
-    return _HALVES[np.minimum(ticks, len(_HALVES) - 1)]
+    return _HALVES.take(ticks, mode="clip")

@@ -21,9 +21,8 @@ class KvEwma(PairMeans):
     at least 1, for alpha = 2 / (span + 1); ``half_life``, a duration of event time. With ``adjust = false`` the first
     pair is where it starts; for ``alpha`` and ``span`` only. By ``half_life`` a pair that comes late has just the
     weight that its time gives it.
-    State: the count, the compensated means and the newest query, 1 + 3 d_k + 2 d_v numbers; with ``adjust = false``
-    d_k + d_v more; by ``half_life`` the compensated sums of w k, w v and w, the newest epoch and the newest query,
-    4 + 3 d_k + 2 d_v numbers. What decays, and how, is as in ``ewma``.
+    State: the count, the newest epoch, the compensated sums of w k, w v and w, and the newest query, 4 + 3 d_k + 2 d_v
+    numbers; with ``adjust = false`` also the first pair. What decays, and how, is as in ``ewma``.
     References: Hunter 1986; Cormode, Shkapenyuk, Srivastava, Xu: Forward Decay, ICDE 2009.
     """
 

@@ -304,8 +304,8 @@ def test_after_a_merge_the_newest_prediction_is_the_later_one(kind: Callable[...
     [
         (KvMean(**KV), lambda d_k, d_v: 1 + 3 * d_k + 2 * d_v),
         (KvWeightedMovingMean(**KV, weights=[1, 2, 3]), lambda d_k, d_v: 1 + 4 * d_k + 3 * d_v),
-        (KvEwma(**KV, alpha=0.5), lambda d_k, d_v: 1 + 3 * d_k + 2 * d_v),
-        (KvEwma(**KV, alpha=0.5, adjust=False), lambda d_k, d_v: 1 + 4 * d_k + 3 * d_v),
+        (KvEwma(**KV, alpha=0.5), lambda d_k, d_v: 4 + 3 * d_k + 2 * d_v),
+        (KvEwma(**KV, alpha=0.5, adjust=False), lambda d_k, d_v: 4 + 4 * d_k + 3 * d_v),
         (KvEwma(**KV, half_life=1.0), lambda d_k, d_v: 4 + 3 * d_k + 2 * d_v),
         (KvWindow(**KV, window=7), lambda d_k, d_v: 1 + 7 * (d_k + d_v) + d_k),
         (
