@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice, repeat
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -100,7 +100,7 @@ class Recurrent(Operator):
         )
         try:
             with np.errstate(all="ignore"):
-                self._room({field.name: np.zeros((0, *field.shape)) for field in fields}, 0)
+                self._room(State({field.name: np.zeros((0, *field.shape)) for field in fields}), 0)
         except Exception as error:
             what = f"{type(self).__name__} can't be read before the first event: {type(error).__name__}: {error}"
             raise OperatorError("type", what) from error
@@ -108,19 +108,21 @@ class Recurrent(Operator):
 
     def fold(self, state: State, batch: Batch, *, each: bool) -> Readout | None:
         """Call the function on the events; the result after each."""
-        options = self._values(self.recurrence.read_options)
-        results = self._room(state.fields, len(batch.groups.order)) if each else None
-        for events, parts in (self._one_by_one if self.recurrence.one_by_one else self._by_waves)(state, batch):
-            if results is not None:
-                _store(self.recurrence.result(parts, options), events, results)
-        if results is None:
-            # A read-out that raises is the fault of the event, so it has to raise now and not when it is read.
-            self._read_outs(state.fields)
-        return None if results is None else _unnamed(results)
+        steps = self._one_by_one(state, batch) if self.recurrence.one_by_one else self._by_waves(state, batch)
+        if each:
+            return self._results(steps, state, len(batch.groups.order))
+        for _ in steps:
+            pass
+        # A read-out that raises is the fault of the event, so it has to raise now and not when it is read.
+        self.read(state)
+        return None
 
     def read(self, state: State, query: object = None) -> Readout:
         """What ``read`` makes of the state; without it, the state."""
-        return _unnamed(self._read_outs(state.fields))
+        keys = np.arange(len(next(iter(state.fields.values()))))
+        if self.recurrence.one_by_one:
+            return self._results(zip(keys, _each(state.fields), strict=True), state, len(keys))
+        return self._results([(keys, state.fields)] if len(keys) else [], state, len(keys))
 
     def export(self, state: State) -> Sequence[Mapping[str, object]]:
         """Each part of the state."""
@@ -141,7 +143,7 @@ class Recurrent(Operator):
             shapes = {name: array.shape for name, array in before.items()}
             for name, part in self.recurrence.after(before, inputs, options, shapes).items():
                 held[name][keys] = part
-            yield events, {name: read_only(array[keys]) for name, array in held.items()}
+            yield events, {name: array[keys] for name, array in held.items()}
         for name, array in held.items():
             state.fields[name][longest] = array
 
@@ -151,8 +153,7 @@ class Recurrent(Operator):
         events = zip(count(), *columns, strict=False)
         options = self._values(self.recurrence.options)
         shapes = {name: array.shape[1:] for name, array in state.fields.items()}
-        states = zip(batch.groups.count.tolist(), _each(state.fields), strict=True)
-        for key, (many, start) in enumerate(states):
+        for key, (many, start) in enumerate(zip(batch.groups.count.tolist(), _each(state.fields), strict=True)):
             parts = start
             for event, *inputs in islice(events, many):
                 parts = self.recurrence.after(parts, inputs, options, shapes)
@@ -167,24 +168,36 @@ class Recurrent(Operator):
     def _values(self, options: Sequence[str]) -> Options:
         return {option: getattr(self, option) for option in options}
 
-    def _read_outs(self, fields: Mapping[str, Array]) -> dict[str, Array]:
-        """The read-outs of K states by the names of their parts."""
-        keys = np.arange(len(next(iter(fields.values()))))
-        results, options = self._room(fields, len(keys)), self._values(self.recurrence.read_options)
-        if self.recurrence.one_by_one:
-            for key, parts in enumerate(_each(fields)):
-                _store(self.recurrence.result(parts, options), key, results)
-        elif len(keys):
-            held = {name: read_only(array) for name, array in fields.items()}
-            _store(self.recurrence.result(held, options), keys, results)
-        return results
+    def _results(self, steps: Iterable[tuple[Any, Parts]], state: State, size: int) -> Readout:
+        """The read-outs of so many states, which come with their places: all at once, or one by one in order.
 
-    def _room(self, fields: Mapping[str, Array], size: int) -> dict[str, Array]:
+        Raises ValueError if they are not like that of a state without events.
+        """
+        recurrence, options = self.recurrence, self._values(self.recurrence.read_options)
+        results = self._room(state, size)
+        if recurrence.one_by_one:
+            rows = [recurrence.result(parts, options) for _, parts in steps]
+            for row in rows:
+                _check_parts(row, results)
+            for name in results if rows else ():
+                column = np.array([row[name] for row in rows], float)
+                _check_shape(name, column, results[name].shape)
+                results[name] = column
+            return results.get("", results)
+        for places, parts in steps:
+            read = recurrence.result({name: read_only(array) for name, array in parts.items()}, options)
+            _check_parts(read, results)
+            for name, room in results.items():
+                _check_shape(name, read[name], (len(places), *room.shape[1:]))
+                room[places] = read[name]
+        return results.get("", results)
+
+    def _room(self, state: State, size: int) -> dict[str, Array]:
         """Room for so many read-outs, each as large as that of a state without events."""
         starts = self.recurrence.start
         one = {
             name: np.full((1, *array.shape[1:]), start.initial if isinstance(start := starts[name], Field) else 0.0)
-            for name, array in fields.items()
+            for name, array in state.fields.items()
         }
         options, single = self._values(self.recurrence.read_options), self.recurrence.one_by_one
         result = self.recurrence.result(next(_each(one)) if single else one, options)
@@ -205,16 +218,11 @@ def _shape(part: Any) -> Shape:
     return () if isinstance(part, float) else np.shape(part)
 
 
-def _store(parts: Parts, at: Any, results: Mapping[str, Array]) -> None:
-    """Put read-outs into their places. Raises ValueError if they are not like those before the first event."""
-    if parts.keys() != results.keys():
-        raise ValueError(f"read {sorted(parts)}, but {sorted(results)} before the first event")
-    for name, room in results.items():
-        shape = (*_shape(at), *room.shape[1:])
-        if _shape(parts[name]) != shape:
-            raise ValueError(f"read {name!r} of the shape {_shape(parts[name])}, expected {shape}")
-        room[at] = parts[name]
+def _check_parts(read: Parts, results: Parts) -> None:
+    if read.keys() != results.keys():
+        raise ValueError(f"read {sorted(read)}, but {sorted(results)} before the first event")
 
 
-def _unnamed(results: dict[str, Array]) -> Readout:
-    return results.get("", results)
+def _check_shape(name: str, part: Any, shape: Shape) -> None:
+    if _shape(part) != shape:
+        raise ValueError(f"read {name!r} of the shape {_shape(part)}, expected {shape}")
