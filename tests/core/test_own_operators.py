@@ -6,14 +6,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 from operators import Count, recurrent
 from operators.grouping import Floats
-from operators.operator import Batch, Field, Layout, Operator, Readout, Shape, State
+from operators.history import newest, newest_lists
+from operators.operator import Batch, Field, Layout, Operator, Readout, Ring, Shape, State
 from pipeline import App, Stream, Table
 from pipeline.core.batch import Events, WireBatch
 from pipeline.core.changelog import Changelog
@@ -252,3 +253,35 @@ def test_its_exception_stops_the_worker_where_the_table_says_so() -> None:
 def test_code_that_is_not_ours_is_told_apart() -> None:
     assert partition().has_foreign_operators
     assert not partition(operators={"n": Count()}).has_foreign_operators
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrivals(Operator):
+    """When the newest three events were, which takes no option: the time is there for every operator."""
+
+    roles: ClassVar[tuple[str, ...]] = ()
+
+    def layout(self, shapes: Mapping[str, Shape]) -> Layout:
+        return Layout((Field("count", dtype="<i8"),), (Ring("time", 3),))
+
+    def fold(self, state: State, batch: Batch, *, each: bool) -> Readout | None:
+        before = state["count"].copy()
+        state["count"] += batch.groups.count
+        return batch.groups.ordinals(before) if each else None
+
+    def read(self, state: State, query: Floats | None = None) -> Readout:
+        return newest(state.rings["time"], state["count"], 3)
+
+    def export(self, state: State) -> Sequence[Mapping[str, object]]:
+        return [{"times": times} for times in newest_lists(state.rings["time"], state["count"])]
+
+
+def test_a_window_of_times_is_kept_and_restored() -> None:
+    own = Table("t", stream=STREAM, operators={"own": Arrivals(publish="state")}, emit="commit")
+    original, restored = TableState(own), TableState(own)
+    original.fold(events("aabaaba"))
+    reader = Changelog(restored)
+    reader.apply(*Changelog(original).changes(original.take_changed()))  # type: ignore[arg-type]
+    for state in (original, restored):
+        latest = state.latest(state.rows([b"a", b"b"]))["own.state"]
+        assert latest == [{"times": [3.0, 4.0, 6.0]}, {"times": [2.0, 5.0]}]
