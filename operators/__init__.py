@@ -23,7 +23,9 @@ from operators.lru import Lru
 from operators.mean import Mean
 from operators.memory import Memory
 from operators.mlstm import Mlstm
-from operators.moving_mean import MovingMean
+from operators.moving_mean import MovingMean, MovingSum
+from operators.moving_min import MovingMax, MovingMin
+from operators.moving_var import MovingStd, MovingVar
 from operators.operator import Operator, OperatorError
 from operators.recurrent import recurrent
 from operators.retention import Retention
@@ -64,7 +66,12 @@ __all__ = [
     "Memory",
     "Min",
     "Mlstm",
+    "MovingMax",
     "MovingMean",
+    "MovingMin",
+    "MovingStd",
+    "MovingSum",
+    "MovingVar",
     "Operator",
     "OperatorError",
     "Retention",
@@ -95,6 +102,11 @@ TYPES: dict[str, type[Operator]] = {
     "cov": Cov,
     "corr": Corr,
     "moving_mean": MovingMean,
+    "moving_sum": MovingSum,
+    "moving_min": MovingMin,
+    "moving_max": MovingMax,
+    "moving_var": MovingVar,
+    "moving_std": MovingStd,
     "weighted_moving_mean": WeightedMovingMean,
     "ewma": Ewma,
     "ewvar": Ewvar,

@@ -1,120 +1,129 @@
-"""The mean of the newest events of a key."""
+"""The sum and the mean of a key's newest events."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
+from operators.aggregate import Mask, Parts
 from operators.arithmetic import divide
-from operators.grouping import Floats, Groups, Ints
-from operators.history import newest, newest_lists
-from operators.operator import Algebra, Batch, Field, FieldSpec, Layout, Operator, Ring, RingView, Shape, State
-from operators.options import whole
+from operators.event_window import Moves, Sliding
+from operators.grouping import Floats, Ints
+from operators.moving import Moving
+from operators.operator import Field, Shape, State
 from operators.scan import accumulate, running_sums, two_sum
 
 _TRUSTED = 2.0**20
 """A running sum is good while it is this many times what its roundings lost: far below 1e-12 even after 1e9 events."""
 
 
+class Sums(Sliding):
+    """Sums with what their roundings lost."""
+
+    names = ("sum", "lost")
+    empty = (0.0, 0.0)
+
+    def lift(self, inputs: Floats) -> Parts:
+        """The inputs."""
+        return np.ones(len(inputs)), inputs, np.zeros_like(inputs)
+
+    def combine(self, one: Parts, other: Parts) -> Parts:
+        """The sum of the sums."""
+        total, error = two_sum(one[1], other[1])
+        return one[0] + other[0], total, one[2] + other[2] + error
+
+    def running(self, parts: Parts) -> Parts:
+        """Running sums."""
+        number, high, low = parts
+        zero = np.zeros(high.shape[1:])
+        return np.cumsum(number, axis=0), *accumulate(zero, zero, high, low)
+
+    def described(self, parts: Parts) -> dict[str, Floats]:
+        """``sum``."""
+        return {"sum": parts[1] + parts[2]}
+
+    def fields(self, shape: Shape) -> tuple[Field, ...]:
+        """The sum, what is lost of it, and the greatest that was."""
+        return Field("sum", shape), Field("lost", shape), Field("drift", shape)
+
+    def slide(self, state: State, moves: Moves) -> tuple[Parts, Mask]:
+        """Add what enters and subtract what leaves; that is not enough where what was lost at any time matters."""
+        change, error = two_sum(moves.enters, -moves.leaves)
+        running = running_sums(moves.groups, state["sum"], state["lost"], change, error, each=True)
+        assert running is not None
+        high, low = running
+        drift = moves.greatest(state["drift"], np.abs(low))
+        state["drift"] = drift
+        return (moves.number, high, low), moves.any(np.abs(high + low) < _TRUSTED * drift[moves.groups.segment])
+
+    def settle(self, state: State, groups: Ints, windows: Floats, inside: Mask) -> None:
+        """Sum the windows up."""
+        zero = np.zeros(windows.shape[1:])
+        high, low = (sums[-1] for sums in accumulate(zero, zero, windows))
+        state["sum"][groups], state["lost"][groups], state["drift"][groups] = high, low, np.abs(low)
+
+    def kept(self, state: State, number: Floats) -> Parts:
+        """The sums."""
+        return number, state["sum"], state["lost"]
+
+
 @dataclass(frozen=True, kw_only=True)
-class MovingMean(Operator):
-    """The mean of the newest ``window`` events of a number, or of a vector element by element.
+class MovingSum(Moving):
+    """The sum of the newest events of a number, or of a vector element by element: so many, or a span of time.
 
-        m_i = (x_{i-c+1} + ... + x_i) / c
+        s_i = x_{i-c+1} + ... + x_i
+        s_i = sum_j x_j,  j over the events up to i with t - W < t_j <= t,  t = max(t_1, ..., t_i)
 
-    Parameters: ``value``, the field; ``window``, c, in events; ``min_count``, how many events there must be for a
-    result. Before the window is full the mean is of the events that are there.
-    State: the last c inputs and their compensated sum, 1 + (c + 3)d numbers. The sum gains the new event and loses the
-    one that leaves. Where that cancels so much (a spike of 1e300 leaves beside a 1) that what the roundings lost could
-    matter, the window is summed afresh, so no digit is lost for good.
+    Parameters: ``value``, the field; ``window``, c, in events, or W, a duration such as "5m" of event time;
+    ``min_count``, how many events there must be in the window for a result. With a duration also ``closed`` and either
+    ``panes`` or ``max_events``, as in ``moving_mean``, where it says what becomes of late events.
+    State: that of ``moving_mean``; no spike leaves a trace.
     References: van Herk 1992 and Gil, Werman 1993 (sums of all windows without subtraction).
     """
 
-    value: FieldSpec
-    window: int
-    min_count: int = 1
+    aggregate: ClassVar[Sliding] = Sums()
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        whole("window", self.window, "of events")
-        whole("min_count", self.min_count, "of events", at_most=self.window)
-
-    @property
-    def algebra(self) -> Algebra:
-        """Ordered: the newest events are all there is."""
-        return "ordered"
-
-    def layout(self, shapes: Mapping[str, Shape]) -> Layout:
-        """The count, the compensated sum of the window and the greatest of what it lost, and the window."""
-        shape = shapes["value"]
-        fields = (Field("count", dtype="<i8"), Field("sum", shape), Field("lost", shape), Field("drift", shape))
-        return Layout(fields, (Ring("value", self.window, shape),))
-
-    def fold(self, state: State, batch: Batch, *, each: bool) -> Floats | None:
-        """Move the window over the batch; its mean after each event."""
-        groups, column, ring = batch.groups, batch.columns["value"], state.rings["value"]
-        before = state["count"].copy()
-        state["count"] += groups.count
-        change, error = two_sum(column, -self._leaving(batch, before, ring))
-        running = running_sums(groups, state["sum"], state["lost"], change, error, each=True)
-        assert running is not None
-        high, low = running
-        for g in self._doubtful(state, groups, high, low):
-            events = slice(int(groups.start[g]), int(groups.last[g]) + 1)
-            past = newest(ring, before, self.window, slice(g, g + 1))[0]
-            high[events], low[events] = window_sums(np.concatenate([past, column[events]]), self.window)
-            state["sum"][g], state["lost"][g] = high[groups.last[g]], low[groups.last[g]]
-            state["drift"][g] = np.abs(low[groups.last[g]])
-        return self._mean(high + low, groups.ordinals(before)) if each else None
-
-    def read(self, state: State, query: Floats | None = None) -> Floats:
-        """The mean of the window."""
-        return self._mean(state["sum"] + state["lost"], state["count"])
-
-    def export(self, state: State) -> Sequence[Mapping[str, object]]:
-        """``{"count": n, "window": [oldest, ..., newest]}``."""
-        windows = newest_lists(state.rings["value"], state["count"])
-        return [{"count": n, "window": window} for n, window in zip(state["count"].tolist(), windows, strict=True)]
-
-    def _mean(self, total: Floats, count: Ints) -> Floats:
-        return divide(total, np.where(count < self.min_count, 0, np.minimum(count, self.window)))
-
-    def _doubtful(self, state: State, groups: Groups, high: Floats, low: Floats) -> list[int]:
-        """The groups with a sum that what its roundings lost, at its greatest, may have spoilt; keeps that in mind."""
-        if len(groups.start) == 0:
-            return []
-        state["drift"] = np.maximum(state["drift"], np.maximum.reduceat(np.abs(low), groups.start))
-        doubtful = np.minimum.reduceat(np.abs(high + low), groups.start) < _TRUSTED * state["drift"]
-        return np.flatnonzero(doubtful.reshape(len(doubtful), -1).any(axis=1)).tolist()
-
-    def _leaving(self, batch: Batch, before: Ints, ring: RingView) -> Floats:
-        """The input that leaves the window as each event enters it, (N, ...); 0 while it fills."""
-        groups, column = batch.groups, batch.columns["value"]
-        leaving = np.zeros_like(column)
-        in_batch = np.flatnonzero(groups.position >= self.window)
-        leaving[in_batch] = column[in_batch - self.window]
-        nth = before[groups.segment] + groups.position
-        in_ring = np.flatnonzero((nth >= self.window) & (groups.position < self.window))
-        leaving[in_ring] = ring.array[ring.rows[groups.segment[in_ring]], nth[in_ring] % self.window]
-        return leaving
+    def statistic(self, parts: Parts) -> Floats:
+        """The sum."""
+        return parts[1] + parts[2]
 
 
-def window_sums(line: Floats, window: int) -> tuple[Floats, Floats]:
-    """Compensated sums, as high and low, of all windows of a line (M, ...) that end behind its first ``window`` inputs.
+@dataclass(frozen=True, kw_only=True)
+class MovingMean(Moving):
+    """The mean of the newest events of a number, or of a vector element by element: so many, or a span of time.
 
-    The line is cut into blocks as long as the window; any window is the end of one and the beginning of the next.
+        m_i = (x_{i-c+1} + ... + x_i) / c
+        m_i = sum_j x_j / n,  j over the n events up to i with t - W < t_j <= t,  t = max(t_1, ..., t_i)
+
+    Parameters: ``value``, the field; ``window``, c, in events, or W, a duration such as "5m" of event time;
+    ``min_count``, how many events there must be in the window for a result. Before the window is full the mean is of
+    the events that are there. With a duration also ``closed``, "right", or "both" to have t_j = t - W in it too; and
+    either ``panes``, 60 if it is left out, or ``max_events``.
+
+    A window of time ends at t, the newest time of the key's events so far, which never goes back. The result of a late
+    event is the mean of that window, with the event in it if its time is. An event whose time the window has passed
+    when it comes is not in it, but counted, as ``late``. One from a far future empties the window of all others.
+    Times count to the microsecond.
+
+    By ``panes`` the sums of panes of W / ``panes`` each are kept. A late event is added to its pane, and the window
+    loses its oldest pane as a whole. So it is W long when t is a pane's edge, a multiple of W / ``panes``; else it is
+    shorter by less than a pane, or longer by less than one with ``closed = "both"``.
+
+    By ``max_events`` the inputs are kept with their times. The window is exact as long as no more events than that come
+    while one of them is in it; if more do, the oldest to arrive make room, whatever their time.
+
+    State: by events, the last c inputs and their compensated sum, 1 + (c + 3)d numbers. The sum gains the new event and
+    loses the one that leaves. Where that cancels so much (a spike of 1e300 leaves beside a 1) that what the roundings
+    lost could matter, the window is summed afresh, so no digit is lost for good. By p panes, p + 1 if closed on both
+    sides, 3 + p (1 + 2d) numbers; by n ``max_events`` 3 + n (1 + d). In these nothing is ever subtracted.
+    References: van Herk 1992 and Gil, Werman 1993 (sums of all windows without subtraction); Li, Maier, Tufte,
+    Papadimos, Tucker: No pane, no gain, SIGMOD Record 34 (2005).
     """
-    size = len(line)
-    blocks = np.concatenate([line, np.zeros((-size % window, *line.shape[1:]))])
-    blocks = blocks.reshape((-1, window, *line.shape[1:])).swapaxes(0, 1)
-    zero = np.zeros(blocks.shape[1:])
-    beginnings = [sums.swapaxes(0, 1).reshape((-1, *line.shape[1:])) for sums in accumulate(zero, zero, blocks)]
-    ends = [sums[::-1].swapaxes(0, 1).reshape((-1, *line.shape[1:])) for sums in accumulate(zero, zero, blocks[::-1])]
-    last = np.arange(window, size)
-    first = last - window + 1
-    whole_block = (first % window == 0).reshape((-1, *(1,) * (line.ndim - 1)))
-    end_high, end_low = (np.where(whole_block, 0.0, end[first]) for end in ends)
-    high, lost = two_sum(end_high, beginnings[0][last])
-    return high, end_low + beginnings[1][last] + lost
+
+    aggregate: ClassVar[Sliding] = Sums()
+
+    def statistic(self, parts: Parts) -> Floats:
+        """The mean."""
+        return divide(parts[1] + parts[2], parts[0])

@@ -137,6 +137,8 @@ def _takes(hint: Any) -> str:
         kinds = [kind for kind in get_args(hint) if kind is not type(None)]
         if set(kinds) == {str, Sequence[str]}:
             return "a field, or a list of fields"
+        if set(kinds) == {int, str}:
+            return 'a whole number of events, or a duration, such as `"5m"`'
         return " or ".join(map(_takes, kinds))
     if get_origin(hint) in (Sequence, tuple):
         return f"a list: {_takes(get_args(hint)[0])} each"
