@@ -102,6 +102,14 @@ def test_pandas_gives_the_same_means(operator: Operator, wanted: Callable[[Any],
     np.testing.assert_allclose(result["score"], (KEYS * key).sum(axis=1) / math.sqrt(3), atol=1e-13)
 
 
+def test_every_half_life_has_means_and_a_score_of_its_own() -> None:
+    _, result = fold(KvEwma(**KV, heads=["10s", "5m"]), KEYS, VALUES, SECONDS)
+    for head, half_life in enumerate(("10s", "5m")):
+        _, one = fold(KvEwma(**KV, half_life=half_life), KEYS, VALUES, SECONDS)
+        for name, part in one.items():
+            np.testing.assert_allclose(result[name][:, head], part, atol=1e-14)
+
+
 def test_the_score_falls_when_the_keys_drift_away() -> None:
     keys = np.repeat([[1.0, 0.0], [0.0, 1.0]], 50, axis=0)
     _, result = fold(KvEwma(**KV, alpha=0.2), keys, np.zeros((100, 1)))
@@ -304,9 +312,10 @@ def test_after_a_merge_the_newest_prediction_is_the_later_one(kind: Callable[...
     [
         (KvMean(**KV), lambda d_k, d_v: 1 + 3 * d_k + 2 * d_v),
         (KvWeightedMovingMean(**KV, weights=[1, 2, 3]), lambda d_k, d_v: 1 + 4 * d_k + 3 * d_v),
+        (KvMovingMean(**KV, window=7), lambda d_k, d_v: 1 + (7 + 4) * d_k + (7 + 3) * d_v),
         (KvEwma(**KV, alpha=0.5), lambda d_k, d_v: 4 + 3 * d_k + 2 * d_v),
         (KvEwma(**KV, alpha=0.5, adjust=False), lambda d_k, d_v: 4 + 4 * d_k + 3 * d_v),
-        (KvEwma(**KV, half_life=1.0), lambda d_k, d_v: 4 + 3 * d_k + 2 * d_v),
+        (KvEwma(**KV, heads=[1.0, 2.0]), lambda d_k, d_v: 1 + 6 + 5 * d_k + 4 * d_v),
         (KvWindow(**KV, window=7), lambda d_k, d_v: 1 + 7 * (d_k + d_v) + d_k),
         (
             KvWindow(**KV, window=7, sinks=2, readout="before"),
@@ -330,7 +339,7 @@ def test_the_state_has_the_numbers_that_its_page_says(operator: Operator, number
         (KvMovingMean, {"window": 0}, "window", "found 0, expected"),
         (KvMovingMean, {"window": 3, "min_count": 4}, "min_count", "found 4, expected"),
         (KvWeightedMovingMean, {"weights": [1, -1]}, "weights", "which sum to 0"),
-        (KvEwma, {}, "alpha", "expected exactly one of alpha, half_life, span"),
+        (KvEwma, {}, "alpha", "expected exactly one of alpha, half_life, span, heads"),
         (KvEwma, {"half_life": "1 week"}, "half_life", "found '1 week', expected a duration"),
         (KvEwma, {"alpha": 0.5, "adjust": 1}, "adjust", "found 1, expected true or false"),
         (KvWindow, {"window": 3, "sinks": -1}, "sinks", "found -1, expected a whole number of events, at least 0"),

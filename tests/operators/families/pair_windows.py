@@ -15,35 +15,37 @@ from tests.operators.cases import ASKED, PAIR, Case
 from tests.operators.oracle import Expected, History, Oracles, own_error, pair_history, weighted_mean
 
 
-def _weights(operator: Any, time: Floats) -> list[float]:
-    """The weights of the newest pairs in their mean, oldest first; all 0 where there is no result yet."""
+def _weights(operator: Any, time: Floats) -> list[list[float]]:
+    """By head, the weight of each pair in the mean, oldest first; all 0 where there is no result yet."""
     n = len(time)
     if isinstance(operator, KvEwma):
-        if operator.half_life is not None:
-            return [2.0 ** (age / float(operator.half_life)) for age in (time - time.max()).tolist()]
+        if operator.alpha is None and operator.span is None:
+            half_lives = operator.heads or (operator.half_life,)
+            return [[2.0 ** (age / float(t or 0)) for age in (time - time.max()).tolist()] for t in half_lives]
         alpha = operator.alpha or 2.0 / (1.0 + (operator.span or math.nan))
         weights = [(1.0 - alpha) ** age for age in range(n - 1, -1, -1)]
-        return weights if operator.adjust else [weights[0], *(alpha * weight for weight in weights[1:])]
-    if isinstance(operator, KvMovingMean):
-        weights = [1.0] * min(n, operator.window)
-    elif isinstance(operator, KvWeightedMovingMean):
-        weights = list(operator.weights)[-n:]
-    else:
-        return [1.0] * n
-    return weights if n >= operator.min_count else [0.0] * len(weights)
+        return [weights if operator.adjust else [weights[0], *(alpha * weight for weight in weights[1:])]]
+    if isinstance(operator, KvMean):
+        return [[1.0] * n]
+    weights = [0.0] * n
+    newest = [1.0] * min(n, operator.window) if isinstance(operator, KvMovingMean) else list(operator.weights)[-n:]
+    if len(newest) >= operator.min_count:
+        weights[n - len(newest) :] = newest
+    return [weights]
 
 
 def _pair_means(operator: PairMeans, history: History) -> Expected:
     keys, values, query = pair_history(operator, history)
+    value, size = {}, {}
     weights = _weights(operator, history.time)
-    key, value = weighted_mean(keys[-len(weights) :], weights), weighted_mean(values[-len(weights) :], weights)
-    score, size = (
-        math.fsum(x * y for x, y in zip(a, b, strict=True)) / math.sqrt(len(query))
-        for a, b in ((query, key.value), (abs(query), key.size))
-    )
-    return Expected(
-        {"key": key.value, "value": value.value, "score": score}, {"key": key.size, "value": value.size, "score": size}
-    )
+    for name, inputs in (("key", keys), ("value", values)):
+        means = [weighted_mean(inputs, line) for line in weights]
+        value[name], size[name] = np.array([mean.value for mean in means]), np.array([mean.size for mean in means])
+    for of, asked in ((value, query), (size, abs(query))):
+        of["score"] = np.array([math.fsum((asked * key).tolist()) / math.sqrt(len(query)) for key in of["key"]])
+    if getattr(operator, "heads", None) is None:
+        value, size = ({name: part[0] for name, part in of.items()} for of in (value, size))
+    return Expected(value, size)
 
 
 def _softmax(query: Floats, keys: Floats, values: Floats) -> Expected:
@@ -128,6 +130,7 @@ CASES = [
     Case("kv_ewma-alpha", KvEwma(**_KV, alpha=0.3), PAIR, factors=2, forgets=True, tenths=_MEAN),
     Case("kv_ewma-span", KvEwma(**_ASK, span=9, adjust=False), ASKED, factors=2, forgets=True, tenths=_MEAN),
     Case("kv_ewma-time", KvEwma(**_KV, half_life="3s"), PAIR, any_order=True, factors=2, forgets=True, tenths=_MEAN),
+    Case("kv_ewma-heads", KvEwma(**_ASK, heads=["3s", "1m"]), ASKED, any_order=True, factors=2, forgets=True),
     Case("kv_window", KvWindow(**_KV, window=8), PAIR, **_SOFTMAX, tenths=0.1),
     Case("kv_window-before", KvWindow(**_ASK, window=5, readout="before"), ASKED, **_SOFTMAX, tenths=_BEFORE),
     Case("kv_window-70", KvWindow(**_KV, window=70), PAIR, **_SOFTMAX, tenths=0.1),
