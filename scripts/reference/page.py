@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from operators.duration import Duration
 from operators.operator import Operator, OperatorError
 from pipeline.core.config import catalogue
 from pipeline.core.config.catalogue import MERGE, ORDER, TAKE_BACK
@@ -23,7 +24,7 @@ _WIDE = 16
 """The length of the vectors that sizes are also given for."""
 
 _VECTORS = ("value", "other", "key", "query")
-"""The roles that sizes are given for as vectors, too."""
+"""The roles that sizes are also given for as vectors where the example has numbers."""
 
 _BOUND = "a result is within 1e-12 of the exact one ([measured so](index.md#precision))."
 
@@ -103,7 +104,7 @@ def _kinds(entry: Entry, worked: Worked) -> list[str]:
 def _sizes(worked: Worked, name: str) -> Mapping[str, str]:
     """What the state of a key takes, by what is kept: the example's inputs, and vectors where they may be."""
     operator, shapes = worked.operators[name], worked.table.shapes(name)
-    wide = {role: (_WIDE,) if role in _VECTORS else shape for role, shape in shapes.items()}
+    wide = {role: (_WIDE,) if shape or role in _VECTORS else () for role, shape in shapes.items()}
     named = "with the example's inputs", f"with vectors of {_WIDE}"
     sizes = {}
     for what, inputs in zip(named, (shapes, wide), strict=True):
@@ -141,10 +142,11 @@ def _takes(hint: Any) -> str:
             return 'a whole number of events, or a duration, such as `"5m"`'
         return " or ".join(map(_takes, kinds))
     if get_origin(hint) in (Sequence, tuple):
-        return f"a list: {_takes(get_args(hint)[0])} each"
+        return f"a list of {_LISTED[get_args(hint)[0]]}"
     return _WORDS[hint]
 
 
+_LISTED = {float: "numbers", Duration: "durations"}
 _WORDS = {int: "a whole number", float: "a number", bool: "`true` or `false`", str: "text"}
 
 
