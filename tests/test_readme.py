@@ -15,6 +15,7 @@ import msgspec
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from operators import TYPES
 from pipeline.core.batch import WireBatch
 from pipeline.core.config.load import load, loads
 from pipeline.core.partition import Identity, Partition
@@ -119,6 +120,11 @@ def test_the_python_makes_the_same_app(folder: Path) -> None:
     made: dict[str, object] = {}
     exec(code, made)
     assert made["app"] == load(folder / "arcade.toml", {})
+
+
+def test_every_operator_is_named() -> None:
+    _, _, section = README.read_text("utf-8").partition("## What a key can remember\n")
+    assert set(re.findall(r"`(\w+)`", section.partition("\n## ")[0])) == TYPES.keys()
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "pycon")], ids=by_page)
