@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from operators.moving_mean import MovingMean
 from operators.pair_means import PairMeans
@@ -12,23 +12,36 @@ from operators.pair_means import PairMeans
 
 @dataclass(frozen=True, kw_only=True)
 class KvMovingMean(PairMeans):
-    """The mean of the newest ``window`` keys and of their values, and how well a query fits the mean key.
+    """The mean of the newest keys and of their values, and how well a query fits the mean key.
 
-        Mem_i = (sum_j k_j / c, sum_j v_j / c),  j over the newest c pairs,  score = q . k_mean / sqrt(d_k)
+        Mem_i = (sum_j k_j / n, sum_j v_j / n),  j over the n pairs in the window,  score = q . k_mean / sqrt(d_k)
 
-    Parameters: ``key``, ``value``, ``query``: fields that are vectors; ``window``, c, in events; ``min_count``, how
-    many events there must be for a result. Before the window is full the means are of the pairs that are there.
-    State: what ``moving_mean`` keeps of the keys and of the values, and the newest query, 1 + (c + 4) d_k + (c + 3) d_v
-    numbers. Both are summed as it does, so no spike leaves a trace.
-    References: van Herk 1992 and Gil, Werman 1993 (sums of all windows without subtraction).
+    Parameters: ``key``, ``value``, ``query``: fields that are vectors; ``window``, in events or a duration such as "5m"
+    of event time; ``min_count``, how many events there must be in the window for a result. With a duration also
+    ``closed`` and either ``panes`` or ``max_events``. The window, its options and what becomes of late events are those
+    of ``moving_mean``.
+    State: what ``moving_mean`` keeps of the keys and of the values, that which both have in common once, and the newest
+    query: by c events 1 + (c + 4) d_k + (c + 3) d_v numbers, by p panes 3 + p + (2p + 1) d_k + 2p d_v, by n
+    ``max_events`` 3 + n + (n + 1) d_k + n d_v. No spike leaves a trace.
+    References: those of ``moving_mean``.
     """
 
-    window: int
+    window: int | str
     min_count: int = 1
+    closed: Literal["right", "both"] = "right"
+    panes: int | None = None
+    max_events: int | None = None
 
     memory: ClassVar[str] = "window"
 
     @cached_property
     def mean(self) -> MovingMean:
         """The mean of the newest vectors."""
-        return MovingMean(value=self.value, window=self.window, min_count=self.min_count)
+        return MovingMean(
+            value=self.value,
+            window=self.window,
+            min_count=self.min_count,
+            closed=self.closed,
+            panes=self.panes,
+            max_events=self.max_events,
+        )

@@ -110,6 +110,15 @@ def test_every_half_life_has_means_and_a_score_of_its_own() -> None:
             np.testing.assert_allclose(result[name][:, head], part, atol=1e-14)
 
 
+def test_a_span_of_time_is_a_window_too() -> None:
+    operator = KvMovingMean(**KV, window="10s", max_events=100)
+    driver, result = fold(operator, [[1.0], [2.0], [6.0]], [[10.0], [20.0], [60.0]], [0.0, 6.0, 12.0])
+    assert result["key"].tolist() == [[1.0], [1.5], [4.0]]
+    assert result["value"].tolist() == [[10.0], [15.0], [40.0]]
+    exported = {"count": 3, "late": 0, "times": [6.0, 12.0], "key": [[2.0], [6.0]], "value": [[20.0], [60.0]]}
+    assert driver.export() == exported
+
+
 def test_the_score_falls_when_the_keys_drift_away() -> None:
     keys = np.repeat([[1.0, 0.0], [0.0, 1.0]], 50, axis=0)
     _, result = fold(KvEwma(**KV, alpha=0.2), keys, np.zeros((100, 1)))
@@ -313,6 +322,8 @@ def test_after_a_merge_the_newest_prediction_is_the_later_one(kind: Callable[...
         (KvMean(**KV), lambda d_k, d_v: 1 + 3 * d_k + 2 * d_v),
         (KvWeightedMovingMean(**KV, weights=[1, 2, 3]), lambda d_k, d_v: 1 + 4 * d_k + 3 * d_v),
         (KvMovingMean(**KV, window=7), lambda d_k, d_v: 1 + (7 + 4) * d_k + (7 + 3) * d_v),
+        (KvMovingMean(**KV, window="1m", panes=9), lambda d_k, d_v: 3 + 9 + 19 * d_k + 18 * d_v),
+        (KvMovingMean(**KV, window="1m", max_events=9), lambda d_k, d_v: 3 + 9 + 10 * d_k + 9 * d_v),
         (KvEwma(**KV, alpha=0.5), lambda d_k, d_v: 4 + 3 * d_k + 2 * d_v),
         (KvEwma(**KV, alpha=0.5, adjust=False), lambda d_k, d_v: 4 + 4 * d_k + 3 * d_v),
         (KvEwma(**KV, heads=[1.0, 2.0]), lambda d_k, d_v: 1 + 6 + 5 * d_k + 4 * d_v),
@@ -338,6 +349,8 @@ def test_the_state_has_the_numbers_that_its_page_says(operator: Operator, number
     [
         (KvMovingMean, {"window": 0}, "window", "found 0, expected"),
         (KvMovingMean, {"window": 3, "min_count": 4}, "min_count", "found 4, expected"),
+        (KvMovingMean, {"window": 3, "closed": "both"}, "closed", "beside a window of events"),
+        (KvMovingMean, {"window": "3s", "panes": 2, "max_events": 2}, "max_events", "at most one of them"),
         (KvWeightedMovingMean, {"weights": [1, -1]}, "weights", "which sum to 0"),
         (KvEwma, {}, "alpha", "expected exactly one of alpha, half_life, span, heads"),
         (KvEwma, {"half_life": "1 week"}, "half_life", "found '1 week', expected a duration"),

@@ -12,6 +12,7 @@ from operators import Fifo, Infini, KvEwma, KvMean, KvMovingMean, KvWeightedMovi
 from operators.grouping import Floats
 from operators.pair_means import PairMeans
 from tests.operators.cases import ASKED, PAIR, Case
+from tests.operators.families.windows import window
 from tests.operators.oracle import Expected, History, Oracles, own_error, pair_history, weighted_mean
 
 
@@ -28,9 +29,14 @@ def _weights(operator: Any, time: Floats) -> list[list[float]]:
     if isinstance(operator, KvMean):
         return [[1.0] * n]
     weights = [0.0] * n
-    newest = [1.0] * min(n, operator.window) if isinstance(operator, KvMovingMean) else list(operator.weights)[-n:]
-    if len(newest) >= operator.min_count:
-        weights[n - len(newest) :] = newest
+    if isinstance(operator, KvMovingMean):
+        inside = [int(i) for i in window(operator.mean, History({"value": np.arange(float(n))}, time))]
+        newest = [1.0] * len(inside)
+    else:
+        newest = list(operator.weights)[-n:]
+        inside = list(range(n - len(newest), n))
+    for i, weight in zip(inside, newest, strict=True):
+        weights[i] = weight if len(inside) >= operator.min_count else 0.0
     return [weights]
 
 
@@ -118,6 +124,7 @@ _ASK: dict[str, Any] = {**_KV, "query": "q"}
 _MEAN = {"key": 0.1, "value": 0.1, "score": 0.01 * math.sqrt(3)}
 _BEFORE = {"value": 0.1, "error": 0.0}
 _EXACT: dict[str, Any] = {"same_bits": True, "factors": 2, "forgets": True, "tenths": _MEAN}
+_BY_TIME: dict[str, Any] = {"factors": 2, "forgets": True}
 _SOFTMAX: dict[str, Any] = {"factors": 2, "forgets": True}
 
 CASES = [
@@ -125,6 +132,8 @@ CASES = [
     Case("kv_mean-query", KvMean(**_ASK), ASKED, same_bits=True, any_order=True, factors=2, tenths=_MEAN),
     Case("kv_moving_mean", KvMovingMean(**_KV, window=7), PAIR, **_EXACT),
     Case("kv_moving_mean-full", KvMovingMean(**_ASK, window=64, min_count=64), ASKED, **_EXACT),
+    Case("kv_moving_mean-panes", KvMovingMean(**_KV, window="3s", panes=6), PAIR, **_BY_TIME, any_order=True),
+    Case("kv_moving_mean-exact", KvMovingMean(**_ASK, window="3s", max_events=40, min_count=2), ASKED, **_BY_TIME),
     Case("kv_weighted", KvWeightedMovingMean(**_KV, weights=[0.1, 0.3, 0.6]), PAIR, **_EXACT),
     Case("kv_weighted-full", KvWeightedMovingMean(**_ASK, weights=range(1, 6), min_count=3), ASKED, **_EXACT),
     Case("kv_ewma-alpha", KvEwma(**_KV, alpha=0.3), PAIR, factors=2, forgets=True, tenths=_MEAN),
