@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 
 from operators.duration import Duration, length
-from operators.epochs import advance, align
+from operators.epochs import advance, align, epochs
 from operators.feature_maps import FEATURE_MAPS, FeatureMapName
 from operators.grouping import Floats
 from operators.key_value import Attention
@@ -132,10 +131,13 @@ class Ridge(Attention):
     def _features(self, x: Floats) -> Floats:
         return FEATURE_MAPS[self.feature_map](x)
 
+    @property
+    def _half_lives(self) -> Floats:
+        return np.array([self.half_life], float)
+
     def _unit(self, now: Floats | None) -> Floats:
         """What an event of now weighs in the sums; without ``half_life`` that is 1 at all times."""
-        life = cast(float, self.half_life)
-        return np.ones(1) if now is None else np.exp2(np.fmod(now, life) / life)
+        return np.ones(1) if now is None else epochs(now, self._half_lives)[1][:, 0]
 
     def _predict(self, state: State, query: Floats) -> tuple[Floats, Floats]:
         """What the memory of each key gives for its query now, (G, d_v), and its leverage, (G,)."""
@@ -173,8 +175,7 @@ class Ridge(Attention):
         if self.half_life is None:
             one = np.ones(len(batch.time))
             return None, one, one
-        lives = np.array([self.half_life])
-        kept, weight = advance(batch.groups, state["epoch"], state["count"], batch.time, lives)
+        kept, weight = advance(batch.groups, state["epoch"], state["count"], batch.time, self._half_lives)
         before, after = pass_time(state, batch)
         return kept[:, 0], weight[:, 0], self._unit(after if self.readout == "after" else before)
 

@@ -105,6 +105,15 @@ def test_a_gap_of_a_half_life_halves_and_a_late_event_finds_no_gap() -> None:
         assert driver.fields["time"][0] == 1e9 + 20
 
 
+def test_time_passes_before_1970_too() -> None:
+    columns = {"key": [[1, 0], [0, 1]], "value": [[8], [0]]}
+    driver, _ = run(GatedDeltaRule(**KV, rate=1.0, half_life="10s"), columns, [-1e6, -1e6 + 10])
+    assert driver.export()["memory"] == [[4.0], [0.0]]
+    driver, _ = run(Ridge(**KV, l2=1.0, half_life="10s"), columns, [-1e6 - 3, -1e6 + 7])
+    np.testing.assert_allclose(driver.export()["gram"], [[0.5, 0.0], [0.0, 1.0]], rtol=1e-15)
+    np.testing.assert_allclose(parts(driver.read([[1.0, 0.0]]))["leverage"], [1 / 1.5], rtol=1e-15)
+
+
 def test_a_decay_of_0_forgets_everything() -> None:
     columns = {"key": [[1, 0], [0, 1]], "value": [[8], [3]], "decay": [1.0, 0.0]}
     driver, _ = run(GatedDeltaRule(**KV, rate=1.0, decay="a"), columns)
@@ -195,6 +204,19 @@ def test_a_spike_that_is_taken_back_leaves_no_trace() -> None:
     query = RNG.normal(size=(1, 3))
     for name, part in parts(clean.read(query)).items():
         np.testing.assert_allclose(parts(driver.read(query))[name], part, rtol=1e-13)
+
+
+def test_what_was_predicted_last_is_still_there_after_a_merge() -> None:
+    operator = Ridge(**KV, l2=0.5, readout="before")
+    columns = {"key": RNG.normal(size=(9, 2)), "value": RNG.normal(size=(9, 1))}
+    late = {role: column[6:] for role, column in columns.items()}
+    driver, _ = run(operator, {role: column[:6] for role, column in columns.items()})
+    other, _ = run(operator, late)
+    driver.memory.merge(other.memory)
+    for name, part in parts(other.read()).items():
+        np.testing.assert_array_equal(parts(driver.read())[name], part)
+    driver.memory.merge(Driver(operator, {"key": (2,), "value": (1,)}).memory)
+    assert parts(driver.read())["leverage"] == parts(other.read())["leverage"]
 
 
 def test_with_a_half_life_nothing_can_be_taken_back() -> None:
