@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from operators.grouping import Block, Groups, group, stable_order
 from operators.history import stretches
-from operators.moving_mean import window_sums
 from operators.operator import RingView
 from operators.scan import accumulated, running, running_max, running_sums, two_sum
 
@@ -174,18 +173,6 @@ def test_running_sums_beside_a_huge_key(length: int) -> None:
 def test_running_max_starts_anew_with_each_group() -> None:
     _, groups = group(np.array([0, 0, 0, 1, 1, 2]))
     np.testing.assert_array_equal(running_max(groups, np.array([3, 9, 4, 1, 2, -5])), [3, 9, 9, 1, 2, -5])
-
-
-@given(st.integers(1, 12), st.integers(1, 40), st.integers(1, 3))
-def test_window_sums_are_sums_of_windows(window: int, more: int, width: int) -> None:
-    line = np.random.default_rng(window * 100 + more).normal(size=(window + more, width))
-    line[window // 2] = 1e300
-    high, low = window_sums(line, window)
-    for i in range(window, len(line)):
-        for d in range(width):
-            inputs = line[i - window + 1 : i + 1, d]
-            missing = math.fsum([*inputs, -high[i - window, d], -low[i - window, d]])
-            assert abs(missing) <= 1e-30 * np.abs(inputs).max()
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=60), st.integers(1, 9))
