@@ -108,8 +108,6 @@ class LinearAttention(Attention):
         """Take the pairs out of mu and nu; what is left keeps the roundings of the sums that they were in."""
         self._add(state, batch, -_with_one(batch.columns["value"]), read=False)
         state["count"] -= batch.groups.count
-        for name in ("memory", "lost"):
-            state[name][state["count"] == 0] = 0.0
 
     def _add(self, state: State, batch: Batch, pairs: Floats, *, read: bool) -> Floats | None:
         """Add k'^T (v, 1) of each event to the memory. Returns both q'mu and q'nu at each of them, if asked to."""

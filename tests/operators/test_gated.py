@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from operators import GatedLinearAttention, Lru, Mlstm, Operator, OperatorError, Retention, Rwkv
+from operators import GatedLinearAttention, LinearAttention, Lru, Mlstm, Operator, OperatorError, Retention, Rwkv
 from operators.grouping import Floats
 from tests.operators.driver import Driver, parts
 from tests.operators.goldens.gated import HEADS, inputs
@@ -187,6 +188,8 @@ def test_predictions_of_rwkv_and_their_errors() -> None:
     assert np.isnan(result["error"][0])
     np.testing.assert_allclose(result["value"][1:], [1.0, 3.0], rtol=1e-15)
     np.testing.assert_allclose(result["error"][1:], [3.0, 3.0], rtol=1e-15)
+    driver, _ = run(Rwkv(**KV, readout="before"), {"key": [0.0], "value": [1.0]})
+    assert np.isnan([*parts(driver.read()).values()]).all()
     assert driver.operator.algebra == "none"
     assert Rwkv(**KV).algebra == "ordered"
 
@@ -211,7 +214,7 @@ def test_an_oscillator_answers_to_its_own_period() -> None:
 
 
 def test_an_oscillator_is_in_phase_after_a_million_events() -> None:
-    n, r, theta = 1_000_000, 1 - 1e-9, 2.0
+    n, r, theta = 1_000_000, 1 - 1e-9, 0.7
     driver = Driver(Lru(value="x", magnitudes=[r], phases=[theta], part="both"), {"value": ()})
     for size in (1, 299_999, 700_001):
         impulse = np.zeros(size)
@@ -233,6 +236,43 @@ def test_the_parts_of_an_oscillator() -> None:
         np.testing.assert_allclose(result[-1], wanted, atol=1e-15)
     assert driver.export()["count"] == 2
     np.testing.assert_allclose(driver.export()["imag"], [[1.5, 0.0]], rtol=1e-15)
+
+
+MERGED: list[tuple[Operator, list[str]]] = [
+    (LinearAttention(**ASK, half_life="5s"), []),
+    (Retention(**ASK, heads=[0.9, 0.5]), []),
+    (GatedLinearAttention(**ASK, gate="a"), ["gate"]),
+    (Mlstm(**ASK, **GATES), ["input_gate", "forget_gate"]),
+    (Rwkv(**KV, gamma=0.9), []),
+    (Lru(value="v", magnitudes=[0.9], phases=[0.4]), []),
+]
+merged = pytest.mark.parametrize(("operator", "gates"), MERGED, ids=[type(operator).__name__ for operator, _ in MERGED])
+
+
+@merged
+def test_what_came_in_several_batches_is_merged_as_one_run(operator: Operator, gates: list[str]) -> None:
+    columns = {**pairs(90), **{role: RNG.uniform(0.3, 1.0, 90) for role in gates}}
+    columns = {role: columns[role] for role in operator.inputs()}
+    halves = [Driver(operator, {role: column.shape[1:] for role, column in columns.items()}) for _ in range(2)]
+    for driver, edges in zip(halves, ([0, 40], [40, 41, 70, 90]), strict=True):
+        for begin, end in pairwise(edges):
+            part = {role: column[begin:end] for role, column in columns.items()}
+            driver.fold([0] * (end - begin), part, np.arange(begin, end, dtype=float), each=False)
+    first, second = halves
+    first.memory.merge(second.memory)
+    _, result = run(operator, columns)
+    np.testing.assert_allclose(parts(first.read())[""][0], result[-1], rtol=1e-11, atol=1e-12)
+
+
+@merged
+def test_nothing_and_nothing_is_nothing(operator: Operator, gates: list[str]) -> None:
+    shapes = {role: () if role in gates else (3,) for role in operator.inputs()}
+    one, other = (Driver(operator, shapes).memory.state([0]) for _ in range(2))
+    with np.errstate(all="ignore"):
+        operator.merge(one, other)
+        assert np.isnan(parts(operator.read(one))[""]).all()
+    for name, array in one.fields.items():
+        np.testing.assert_array_equal(array, other[name])
 
 
 @pytest.mark.parametrize(

@@ -185,3 +185,36 @@ def test_a_slow_memory_does_not_drift_over_thousands_of_batches() -> None:
     weights = [2.0 ** ((i - n + 1) / life) for i in range(n)]
     wanted = math.fsum(w * v for w, v in zip(weights, values.tolist(), strict=True)) / math.fsum(weights)
     assert parts(driver.read())[""][0, 0] == pytest.approx(wanted, rel=4e-16)
+
+
+def huge_and_small(start: float = 0.0) -> Driver:
+    """A memory of 2^53 and 1, of the same time: their sum is no double, so that it is in two parts."""
+    driver = Driver(LinearAttention(**KV, feature_map="identity", half_life="1s"), ONE)
+    for value in (2.0**53, 1.0):
+        driver.fold([0], {"key": [[1.0]], "value": [[value]]}, [start])
+    return driver
+
+
+def test_what_roundings_lost_fades_with_the_sums() -> None:
+    driver = huge_and_small()
+    driver.fold([0], {"key": [[1.0]], "value": [[-(2.0**52)]]}, [1.0])
+    assert driver.export()["mu"] == [[0.5]]
+
+
+def test_what_roundings_lost_fades_in_a_merge() -> None:
+    earlier, later = huge_and_small(), Driver(LinearAttention(**KV, feature_map="identity", half_life="1s"), ONE)
+    later.fold([0], {"key": [[1.0]], "value": [[-(2.0**52)]]}, [1.0])
+    earlier.memory.merge(later.memory)
+    assert earlier.export()["mu"] == [[0.5]]
+    later.memory.merge(huge_and_small().memory)
+    assert later.export()["mu"] == [[0.5]]
+
+
+def test_a_memory_of_nothing_does_not_make_older_ones_fade() -> None:
+    driver, nothing = huge_and_small(-1e6), huge_and_small(-5e5)
+    before = driver.export()
+    state, empty = driver.memory.state([0]), Driver(driver.operator, ONE).memory.state([0])
+    driver.operator.merge(state, empty)
+    assert driver.operator.export(state)[0] == before
+    driver.operator.merge(empty, nothing.memory.state([0]))
+    assert driver.operator.export(empty)[0] == nothing.export()
