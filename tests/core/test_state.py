@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators import Count, KvWindow, LinearAttention, Mean, MovingMean, Operator
+from operators import Count, KvWindow, LinearAttention, Mean, MovingMean, MovingMin, MovingStd, Operator
 from operators.grouping import Floats
 from operators.operator import Batch, Field, Layout, Readout, Shape, State
 from pipeline import Stream, Table
@@ -147,6 +147,16 @@ def test_the_memory_itself_can_be_published_after_every_event() -> None:
     assert column(folded.results["memory"])[2] == [5.4, 6.4]
 
 
+def test_a_ring_of_times_has_those_of_the_events() -> None:
+    state = TableState(table(least=MovingMin(value="x", window="5s", max_events=3)))
+    folded = state.fold(events(["a", "a", "b", "a", "a", "b"], first=10, x=[1, 7, 8, 5, 6, 9]))
+    rows = state.rows([b"a", b"b"])
+    assert state.memories["least"].gather(rows).rings["time"].array[rows].tolist() == [[14, 11, 13], [12, 15, 0]]
+    assert column(folded.results["least"]) == [1, 1, 8, 1, 5, 8]
+    folded = state.fold(events(["a", "b", "b"], first=20, x=[9, 9, 7]))
+    assert column(folded.results["least"]) == [9, 9, 7]
+
+
 def column(result: Any) -> Any:
     """A result as plain numbers."""
     return result.tolist()
@@ -158,6 +168,8 @@ OPERATORS: dict[str, Operator] = {
     "vector": Mean(value="v"),
     "last": MovingMean(value="x", window=70),
     "window": KvWindow(key="v", value=("x", "y"), window=150),
+    "panes": MovingStd(value="v", window="100s"),
+    "exact": MovingMin(value="x", window="100s", max_events=90),
 }
 
 

@@ -9,14 +9,31 @@ from typing import Any
 
 import numpy as np
 
-from operators import MovingMax, MovingMean, MovingMin, MovingStd, MovingSum, MovingVar, WeightedMovingMean
+from operators import MovingMax, MovingMean, MovingMin, MovingStd, MovingSum, MovingVar, Operator, WeightedMovingMean
 from operators.duration import seconds
 from operators.grouping import Floats
 from operators.moving import Moving
 from tests.operators.cases import NUMBER, VECTOR, Case
+from tests.operators.driver import Driver
 from tests.operators.oracle import Expected, History, Oracles, weighted_mean
 
 MICROSECONDS = 1_000_000
+
+STATISTICS: dict[str, type[Moving]] = {
+    "sum": MovingSum,
+    "mean": MovingMean,
+    "min": MovingMin,
+    "max": MovingMax,
+    "var": MovingVar,
+    "std": MovingStd,
+}
+
+
+def fold(operator: Operator, x: Any, times: Any = None) -> Floats:
+    """Fold all events of one key at once; every event's result."""
+    inputs = np.asarray(x, float)
+    result = Driver(operator, {"value": inputs.shape[1:]}).fold([0] * len(inputs), {"value": inputs}, times)
+    return np.asarray(result, float)
 
 
 def window(operator: Moving, history: History) -> Floats:
