@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.grouping import Floats
-from operators.pair_runs import Run
+from operators.grouping import Block, Floats
+from operators.pair_runs import Run, own_places
 
 
-def predictions(run: Run, total: Floats, query: Floats, l2: Floats) -> tuple[Floats, Floats]:
+def predictions(run: Run, block: Block, total: Floats, query: Floats, l2: Floats) -> tuple[Floats, Floats]:
     """For each query (g, L, d_k), at its event, the prediction q A^-1 R, (g, L, d_v), and q A^-1 q^T, (g, L).
 
     The values of the run are (k, v), so that G and R are side by side in the ``total`` (g, d_k, d_k + d_v) of what was
-    before; A is G + l2 I with an ``l2`` (g, L) of each event's own.
+    before; A is G + l2 I with an ``l2`` (g, L) of each event's own. What fills the block up is not solved for.
     """
-    d_k = query.shape[2]
-    squares = run.key[:, :, :, None] * run.value[:, :, None, :d_k]
-    grams = run.between @ squares.reshape(*squares.shape[:2], -1)
-    grams = grams.reshape(*grams.shape[:2], d_k, d_k)
-    grams += run.since[..., None] * total[:, None, :, :d_k]
-    x = solve(grams, query, l2)
+    g, length, d_k = query.shape
+    terms = np.empty((g, 1 + length, d_k, d_k))
+    terms[:, 0] = total[:, :, :d_k]
+    np.multiply(run.key[:, :, :, None], run.value[:, :, None, :d_k], out=terms[:, 1:])
+    weights = np.concatenate([run.since, run.between], axis=2)
+    grams = (weights @ terms.reshape(g, 1 + length, -1)).reshape(-1, d_k, d_k)
+    own = own_places(block)
+    x = np.zeros((g * length, d_k))
+    x[own] = solve(grams[own], query.reshape(-1, d_k)[own], l2.reshape(-1)[own])
+    x = x.reshape(query.shape)
     return run.read(total[:, :, d_k:], x, run.value[:, :, d_k:]), (x * query).sum(axis=-1)
 
 

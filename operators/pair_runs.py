@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
-from operators.grouping import Block, Floats
+from operators.grouping import Block, Floats, Ints
 
 
 @dataclass(frozen=True)
@@ -68,5 +69,14 @@ def laid(block: Block, column: Floats, filling: float) -> Floats:
     """A column (N, ...) as the block has it, (g, L, ...), with a number of its own where the block is filled up."""
     rows = column[block.events.T]
     if block.inside is not None:
-        rows[np.arange(rows.shape[1]) > block.last[:, None]] = filling
+        rows[_filling(block)] = filling
     return rows
+
+
+def own_places(block: Block) -> Ints | slice:
+    """Where the block's own events are if it is laid out and flattened, (g L, ...)."""
+    return slice(None) if block.inside is None else np.flatnonzero(~_filling(block))
+
+
+def _filling(block: Block) -> npt.NDArray[np.bool_]:
+    return np.arange(len(block.events)) > block.last[:, None]

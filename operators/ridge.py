@@ -19,10 +19,10 @@ from operators.options import number, one_of
 from operators.pair_runs import Run
 from operators.scan import add_sums, two_sum
 
-_LENGTH = 16
+_LENGTH = 32
 """Events of a key taken at once: their L x L products must stay cheaper than solving."""
 
-_CACHED = 1 << 18
+_CACHED = 1 << 20
 """Numbers of sums taken at once: few enough to stay in the cache."""
 
 
@@ -163,7 +163,7 @@ class Ridge(Attention):
             high, low = state["sum"][block.groups], state["lost"][block.groups]
             if queries is not None:
                 asked, events = run.before() if self.readout == "before" else run, block.events.T
-                value, square = predictions(asked, high + low, queries[events], self.l2 * unit[events])
+                value, square = predictions(asked, block, high + low, queries[events], self.l2 * unit[events])
                 block.put(value.swapaxes(0, 1), predicted)
                 block.put((unit[events] * square).T, leverage)
             high, error = two_sum(run.left(high), run.total(run.value))
