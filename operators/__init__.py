@@ -27,6 +27,7 @@ from operators.moving_mean import MovingMean, MovingSum
 from operators.moving_min import MovingMax, MovingMin
 from operators.moving_var import MovingStd, MovingVar
 from operators.operator import Operator, OperatorError
+from operators.quantile import Quantile
 from operators.recurrent import recurrent
 from operators.retention import Retention
 from operators.ridge import Ridge
@@ -74,6 +75,7 @@ __all__ = [
     "MovingVar",
     "Operator",
     "OperatorError",
+    "Quantile",
     "Retention",
     "Ridge",
     "Rwkv",
@@ -109,6 +111,7 @@ TYPES: dict[str, type[Operator]] = {
     "moving_std": MovingStd,
     "weighted_moving_mean": WeightedMovingMean,
     "ewma": Ewma,
+    "quantile": Quantile,
     "ewvar": Ewvar,
     "event_rate": EventRate,
     "time_weighted_mean": TimeWeightedMean,
