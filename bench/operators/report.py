@@ -19,9 +19,9 @@ def page(results: Results) -> str:
     ages = [f"{age:,}" for age in sizes.ages]
     return f"""# What an event costs in each operator
 
-Written by `make bench-operators`; run it to have your own machine's figures. They are CPU nanoseconds an event, the
-median of {sizes.rounds} rounds. What is compared ran by turns, in one process. A fold is what the engine does with a
-batch: group it by key, gather the state of those keys, fold, look for overflow, put the state back.
+Written by `make bench-operators`; run it to have your own machine's figures. They are CPU nanoseconds an event of one
+thread, the median of {sizes.rounds} rounds. What is compared ran by turns, in one process. A fold is what the engine
+does with a batch: group it by key, gather the state of those keys, fold, look for overflow, put the state back.
 
 ## However old a key is
 

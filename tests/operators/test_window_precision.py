@@ -27,13 +27,20 @@ def test_a_spike_that_has_left_is_in_no_variance(options: Any, spike: float) -> 
 
 
 @pytest.mark.parametrize("options", [{"window": 8}, {"window": "8s"}, {"window": "8s", "max_events": 50}])
-@pytest.mark.parametrize("level", [1e9, 1e15])
+@pytest.mark.parametrize("level", [0.0, 700.0, 1e5, 1e9, 1e15])
 def test_a_variance_has_all_its_digits_at_any_level(options: Any, level: float) -> None:
-    rng = np.random.default_rng(4)
-    x = np.repeat([0.0, level, -level], 40) + rng.integers(0, 50, 120)
+    x = np.repeat([0.0, level, -level], 40) + np.random.default_rng(4).normal(size=120)
     got = fold(MovingVar(value="x", **options), x, np.arange(120.0))
     for i in range(1, 120):
-        assert got[i] == pytest.approx(variance(x[max(0, i - 7) : i + 1].tolist(), 1), rel=1e-12), i
+        assert got[i] == pytest.approx(variance(x[max(0, i - 7) : i + 1].tolist(), 1), rel=2e-13), i
+
+
+@pytest.mark.parametrize("options", [{"window": 8}, {"window": "8s"}, {"window": "8s", "max_events": 50}])
+def test_what_the_roundings_of_a_sum_lost_is_kept(options: Any) -> None:
+    operator = MovingSum(value="x", **options)
+    assert fold(operator, [1e16, 1.0, 1.0, -1e16], np.arange(4.0)).tolist() == [1e16, 1e16, 1e16 + 2, 2.0]
+    x = [1e16, *[0.7] * 12]
+    assert fold(operator, x, np.arange(13.0))[8:] == pytest.approx([8 * 0.7] * 5, rel=1e-15)
 
 
 @pytest.mark.parametrize("options", [{"window": 5}, {"window": "5s"}, {"window": "5s", "max_events": 50}])

@@ -89,6 +89,10 @@ def test_too_few_events_are_no_result_as_in_pandas(min_count: int, options: Any)
     wanted = rolling("var", MILLISECONDS, options["window"], min_periods=min_count)
     assert np.isnan(got).any()
     np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-13)
+    free = fold_all(MovingVar(value="x", ddof=3, **options), MILLISECONDS / 1000)
+    assert (free[np.isfinite(free)] > 0).all()
+    enough = fold_all(MovingMin(value="x", min_count=4, **options), MILLISECONDS / 1000)
+    np.testing.assert_array_equal(np.isnan(free), np.isnan(enough))
 
 
 @pytest.mark.parametrize(
@@ -147,6 +151,12 @@ def test_no_rounding_puts_a_tenth_of_a_second_on_the_wrong_side(options: Any) ->
         assert fold(MovingSum(value="x", window="1s", **options), np.ones(200), times)[20:].tolist() == [10.0] * 180
         both = MovingSum(value="x", window="1s", closed="both", **options)
         assert fold(both, np.ones(200), times)[20:].tolist() == [11.0] * 180
+
+
+@pytest.mark.parametrize("options", [{"panes": 1}, {"max_events": 9}])
+def test_times_count_to_the_nearest_microsecond(options: Any) -> None:
+    assert 1.001 * 1e6 < 1_001_000
+    assert fold(MovingSum(value="x", window="1001ms", **options), [1, 10], [0.0, 1.001]).tolist() == [1, 10]
 
 
 @pytest.mark.parametrize("options", [{"panes": 10}, {"max_events": 100}])
@@ -257,13 +267,13 @@ def test_before_any_event_there_is_nothing() -> None:
 @pytest.mark.parametrize("options", [{"panes": 4}, {"max_events": 3}])
 def test_merged_windows_have_the_newer_of_their_times(options: Any) -> None:
     operator = MovingSum(value="x", window="8s", **options)
-    for first, second in (([1.0, 20.0], [5.0, 14.0]), ([5.0, 14.0], [1.0, 20.0])):
+    for first, second in (([1.0, 20.0], [11.0, 16.0]), ([11.0, 16.0], [1.0, 20.0])):
         one, other = Memory(operator), Memory(operator)
-        one.fold(["a", "a"], {"x": [1.0, 10.0]}, first)
-        other.fold(["a", "a", "b"], {"x": [100.0, 1000.0, 7.0]}, [*second, 3.0])
+        one.fold(["a", "a", "b", "b"], {"x": [1.0, 10.0, 5.0, 6.0]}, [*first, 30.0, 2.0])
+        other.fold(["a", "a", "b", "b", "c"], {"x": [100.0, 1000.0, 7.0, 8.0, 9.0]}, [*second, 40.0, 3.0, 3.0])
         one.merge(other)
-        assert np.asarray(one.read(["a", "b"])).tolist() == [1010.0, 7.0]
-        assert [row["count"] for row in one.export()] == [4, 1]
+        assert np.asarray(one.read(["a", "b", "c"])).tolist() == [1010.0, 7.0, 9.0]
+        assert [(row["count"], row["late"]) for row in one.export()] == [(4, 0), (4, 2), (1, 0)]
 
 
 def test_panes_are_as_large_as_they_are_many() -> None:
