@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from operators import Memory, ZScore
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from scripts.drawing import COLOURS, Axis, Line, chart
 
 DAY, HOUR, EVERY = 86_400.0, 3_600.0, 600.0

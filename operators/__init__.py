@@ -1,43 +1,43 @@
 """Memories kept for each key, as pure folds over columns of numbers."""
 
-from operators.count import Count
-from operators.cov import Corr, Cov
-from operators.cusum import Cusum
-from operators.delta_rule import DeltaRule
-from operators.ends import First, Last
-from operators.event_rate import EventRate
-from operators.ewma import Ewma
-from operators.ewvar import Ewvar
-from operators.extremes import Max, Min
-from operators.fifo import Fifo
-from operators.gated_delta_rule import GatedDeltaRule
-from operators.gated_linear_attention import GatedLinearAttention
-from operators.infini import Infini
-from operators.kv_ewma import KvEwma
-from operators.kv_mean import KvMean
-from operators.kv_moving_mean import KvMovingMean
-from operators.kv_weighted_moving_mean import KvWeightedMovingMean
-from operators.kv_window import KvWindow
-from operators.linear_attention import LinearAttention
-from operators.lru import Lru
-from operators.mean import Mean
+from operators.decays.event_rate import EventRate
+from operators.decays.ewma import Ewma
+from operators.decays.ewvar import Ewvar
+from operators.decays.time_weighted_mean import TimeWeightedMean
+from operators.matrices.delta_rule import DeltaRule
+from operators.matrices.gated_delta_rule import GatedDeltaRule
+from operators.matrices.gated_linear_attention import GatedLinearAttention
+from operators.matrices.linear_attention import LinearAttention
+from operators.matrices.mlstm import Mlstm
+from operators.matrices.retention import Retention
+from operators.matrices.ridge import Ridge
 from operators.memory import Memory
-from operators.mlstm import Mlstm
-from operators.moving_mean import MovingMean, MovingSum
-from operators.moving_min import MovingMax, MovingMin
-from operators.moving_var import MovingStd, MovingVar
 from operators.operator import Operator, OperatorError
-from operators.quantile import Quantile
-from operators.recurrent import recurrent
-from operators.retention import Retention
-from operators.ridge import Ridge
-from operators.rwkv import Rwkv
-from operators.sum import Sum
-from operators.time_weighted_mean import TimeWeightedMean
-from operators.var import Std, Var
-from operators.weighted_mean import WeightedMean
-from operators.weighted_moving_mean import WeightedMovingMean
-from operators.zscore import ZScore
+from operators.pairs.fifo import Fifo
+from operators.pairs.infini import Infini
+from operators.pairs.kv_ewma import KvEwma
+from operators.pairs.kv_mean import KvMean
+from operators.pairs.kv_moving_mean import KvMovingMean
+from operators.pairs.kv_weighted_moving_mean import KvWeightedMovingMean
+from operators.pairs.kv_window import KvWindow
+from operators.recurrences.lru import Lru
+from operators.recurrences.recurrent import recurrent
+from operators.recurrences.rwkv import Rwkv
+from operators.statistics.count import Count
+from operators.statistics.cov import Corr, Cov
+from operators.statistics.cusum import Cusum
+from operators.statistics.ends import First, Last
+from operators.statistics.extremes import Max, Min
+from operators.statistics.mean import Mean
+from operators.statistics.quantile import Quantile
+from operators.statistics.sum import Sum
+from operators.statistics.var import Std, Var
+from operators.statistics.weighted_mean import WeightedMean
+from operators.statistics.zscore import ZScore
+from operators.windows.moving_mean import MovingMean, MovingSum
+from operators.windows.moving_min import MovingMax, MovingMin
+from operators.windows.moving_var import MovingStd, MovingVar
+from operators.windows.weighted_moving_mean import WeightedMovingMean
 
 __all__ = [
     "TYPES",

@@ -8,13 +8,13 @@ from typing import Any, Literal, Protocol, overload
 
 import numpy as np
 
-from operators.grouping import Floats, Ints, group
-from operators.keys import KeyIndex
-from operators.merging import joined
+from operators.columns.grouping import Floats, Ints, group
+from operators.columns.readout import each_part, put
 from operators.operator import Batch, Operator, OperatorError, Readout, Shape, State
-from operators.readout import each_part, put
-from operators.rows import Array, Rows, read_only
-from operators.serial import described, identity, key_from_json, key_to_json, pack, take, unpack
+from operators.state.keys import KeyIndex
+from operators.state.merging import joined
+from operators.state.rows import Array, Rows, read_only
+from operators.state.serial import described, identity, key_from_json, key_to_json, pack, take, unpack
 
 
 class Columns(Protocol):

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy.typing as npt
 
-from operators.grouping import Floats, Groups, Ints
+from operators.columns.grouping import Floats, Groups, Ints
 from operators.options import OperatorError, field_names, one_of
 
 __all__ = [
@@ -183,7 +183,7 @@ class Operator(ABC):
         Raises:
             OperatorError: its algebra is ``none``.
         """
-        from operators.merging import replay  # noqa: PLC0415  it works on what is defined here
+        from operators.state.merging import replay  # noqa: PLC0415  it works on what is defined here
 
         if self.algebra == "none" or not state.rings:
             raise OperatorError("type", f"{type(self).__name__} can't merge partial states")

@@ -9,7 +9,7 @@ import numpy as np
 
 from bench.operators.subjects import SHAPES
 from operators import Operator
-from operators.grouping import Floats, Ints
+from operators.columns.grouping import Floats, Ints
 from pipeline.core.batch import Events
 from pipeline.core.memory import Memory
 from pipeline.core.readout import Result

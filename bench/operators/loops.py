@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from operators.grouping import Floats, Ints
+from operators.columns.grouping import Floats, Ints
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from bench.operators.engine import Engine
 from bench.operators.loops import Events, Loop
 from bench.operators.subjects import MATRICES, NUMBERS, SUBJECTS, Versus, inputs
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from pipeline.edges.bench.report import processor
 
 AGES = (1_000, 10_000, 100_000, 1_000_000)

@@ -44,6 +44,7 @@ from operators import (
     MovingSum,
     MovingVar,
     Operator,
+    Quantile,
     Retention,
     Ridge,
     Rwkv,
@@ -55,7 +56,7 @@ from operators import (
     WeightedMovingMean,
     ZScore,
 )
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from operators.operator import Shape
 
 SIZE = 16
@@ -104,6 +105,7 @@ SUBJECTS: Mapping[str, Operator] = {
     "ewvar": Ewvar(value="x", alpha=0.1),
     "event_rate": EventRate(half_life=60),
     "time_weighted_mean": TimeWeightedMean(value="x"),
+    "quantile": Quantile(value="x", q=0.5),
     "cusum": Cusum(value="x"),
     "kv_mean": KvMean(**_PAIR),
     "kv_moving_mean": KvMovingMean(**_PAIR, window=WINDOW),

@@ -9,7 +9,7 @@ from math import prod
 import numpy as np
 
 from operators.operator import Operator, Ring, Shape
-from operators.rows import Rows
+from operators.state.rows import Rows
 from pipeline.core.batch import Floats, Ints
 
 _PAGE_BYTES = 1024

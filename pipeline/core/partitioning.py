@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from operators.keys import KeyIndex
+from operators.state.keys import KeyIndex
 
 
 class Sightings:

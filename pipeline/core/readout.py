@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from operators.columns.readout import put
 from operators.operator import Readout
-from operators.readout import put
 from pipeline.core.batch import Ints
 
 Result = Readout | Sequence[Mapping[str, object]]

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from operators.grouping import group
+from operators.columns.grouping import group
+from operators.columns.readout import each_part, put
 from operators.operator import Batch, Operator, State
-from operators.readout import each_part, put
-from operators.rows import read_only
+from operators.state.rows import read_only
 from pipeline.core.batch import Events, Floats, Ints
 from pipeline.core.memory import Memory
 from pipeline.core.readout import Mask, Result, carry_forward

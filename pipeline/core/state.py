@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.keys import KeyIndex
+from operators.state.keys import KeyIndex
 from pipeline.core.batch import Events, Floats, Ints, Reject
 from pipeline.core.config.model import Table
 from pipeline.core.memory import Memory

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from operators import DeltaRule, KvMean, KvWindow, LinearAttention, Memory, Operator
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from scripts.drawing import Bars, bars
 
 SITUATIONS, EVENTS = 4, 24

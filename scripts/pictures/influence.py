@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from operators import Ewma, Mean, MovingMean, Operator, WeightedMovingMean
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from operators.memory import Memory
 from scripts.drawing import COLOURS, Axis, Line, chart
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from operators import DeltaRule, Ewma, KvWindow, LinearAttention, Mean, Memory, Operator, Ridge
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from scripts.drawing import COLOURS, GREY, Axis, Line, chart
 
 MACHINES, EVENTS, CHANGE = 40, 3000, 1500

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from operators import Count, recurrent
-from operators.grouping import Floats
-from operators.history import newest, newest_lists
+from operators.columns.grouping import Floats
+from operators.columns.history import newest, newest_lists
 from operators.operator import Batch, Field, Layout, Operator, Readout, Ring, Shape, State
 from pipeline import App, Stream, Table
 from pipeline.core.batch import Events, WireBatch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from operators.keys import KeyIndex
+from operators.state.keys import KeyIndex
 from pipeline.core.partitioning import Sightings
 
 

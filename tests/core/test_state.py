@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from operators import Count, KvWindow, LinearAttention, Mean, MovingMean, MovingMin, MovingStd, Operator
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from operators.operator import Batch, Field, Layout, Readout, Shape, State
 from pipeline import Stream, Table
 from pipeline.core.batch import Events

@@ -13,7 +13,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from operators import Count, LinearAttention
-from operators.grouping import Ints
+from operators.columns.grouping import Ints
 from operators.operator import Batch, State
 from pipeline.edges.kafka.admin import TopicSpec
 from pipeline.edges.kafka.client import ClientSettings

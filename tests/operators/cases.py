@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from operators import Operator
-from operators.grouping import Floats, Ints
+from operators.columns.grouping import Floats, Ints
 from operators.operator import Readout, Shape
 from tests.operators.driver import Driver, parts
 from tests.operators.oracle import History

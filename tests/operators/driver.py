@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from operators import Memory, Operator
-from operators.grouping import Floats, Ints
+from operators.columns.grouping import Floats, Ints
 from operators.operator import Readout, Shape
 
 Array = npt.NDArray[Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from operators.grouping import Floats, Ints
+from operators.columns.grouping import Floats, Ints
 from operators.operator import Readout
 from tests.operators.cases import Case, history, row, zipf_keys
 from tests.operators.catalogue import expect

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from operators import Operator
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 
 _TINY = 1e-305
 """Below this doubles lose their digits one by one."""

@@ -13,7 +13,7 @@ import pytest
 from river import linear_model, optim
 
 from operators import DeltaRule, GatedDeltaRule, Operator, OperatorError, Ridge
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from tests.operators.driver import Driver, parts
 from tests.operators.goldens.delta import HALF_LIFE, inputs
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.double_double import DoubleDouble, two_product
+from operators.columns.double_double import DoubleDouble, two_product
 
 number = st.floats(-1e60, 1e60).filter(lambda x: x == 0 or abs(x) > 1e-60)
 fine = st.tuples(number, st.floats(-1e-17, 1e-17).filter(lambda x: x == 0 or abs(x) > 1e-40))

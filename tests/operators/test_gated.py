@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from operators import GatedLinearAttention, LinearAttention, Lru, Mlstm, Operator, OperatorError, Retention, Rwkv
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from tests.operators.driver import Driver, parts
 from tests.operators.goldens.gated import HEADS, inputs
 

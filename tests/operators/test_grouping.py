@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.grouping import Block, Groups, group, stable_order
-from operators.history import stretches
+from operators.columns.grouping import Block, Groups, group, stable_order
+from operators.columns.history import stretches
+from operators.columns.scan import accumulated, running, running_max, running_sums, two_sum
 from operators.operator import RingView
-from operators.scan import accumulated, running, running_max, running_sums, two_sum
 
 rows_of_events = st.lists(st.sampled_from([0, 1, 2, 3, 7, 65_535, 65_536, 2**31, 2**32 - 1]), max_size=60).map(
     lambda rows: np.array(rows, np.int64)

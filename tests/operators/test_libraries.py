@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from operators import Ewma, Mean, MovingMean, Operator
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from tests.operators.driver import Driver
 
 RNG = np.random.default_rng(20)

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from operators import LinearAttention, OperatorError
-from operators.feature_maps import FEATURE_MAPS, favor
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
+from operators.matrices.feature_maps import FEATURE_MAPS, favor
 from tests.operators.driver import Driver, parts
 
 KV: dict[str, Any] = {"key": "k", "value": "v"}

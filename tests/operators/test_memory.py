@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from operators import Count, Ewma, KvMean, KvWindow, LinearAttention, Mean, Memory, MovingMean, Operator, OperatorError
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from operators.operator import Batch, Field, Layout, Readout, Ring, Shape, State
 
 

@@ -23,7 +23,7 @@ from operators import (
     Operator,
     OperatorError,
 )
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from tests.operators.driver import Driver, parts
 
 KV: dict[str, Any] = {"key": "k", "value": "v"}

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from operators import Ewma, LinearAttention, MovingMean
-from operators.grouping import group
-from operators.scan import running_sums
+from operators.columns.grouping import group
+from operators.columns.scan import running_sums
 from tests.operators.catalogue import expect
 from tests.operators.driver import Driver, parts
 from tests.operators.oracle import History, assert_close

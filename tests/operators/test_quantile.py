@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operators import Memory, OperatorError, Quantile
-from operators.grouping import Floats
-from operators.log_bins import LogBins, coarser
+from operators.columns.grouping import Floats
+from operators.statistics.log_bins import LogBins, coarser
 
 QS = (0.0, 0.01, 0.25, 0.5, 0.9, 0.999, 1.0)
 EPSILON = 1e-12

@@ -28,7 +28,7 @@ from operators import (
     WeightedMean,
     ZScore,
 )
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from tests.operators.families.statistics import Exact
 
 MARKS = [2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]

@@ -23,9 +23,9 @@ from operators import (
     OperatorError,
     WeightedMovingMean,
 )
-from operators.aggregate import Aggregate
-from operators.grouping import Floats
-from operators.moving import Moving
+from operators.columns.grouping import Floats
+from operators.windows.aggregate import Aggregate
+from operators.windows.moving import Moving
 from tests.operators.driver import Driver
 from tests.operators.families.windows import STATISTICS, fold
 

@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 
 from operators import Cusum, EventRate, Ewma, Ewvar, TimeWeightedMean
-from operators.ewvar import LEAST_PAIRS
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
+from operators.decays.ewvar import LEAST_PAIRS
 from tests.operators.cases import NUMBER, VECTOR, Case
 from tests.operators.oracle import Expected, History, Oracles, weighted_mean
 

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from operators import DeltaRule, GatedDeltaRule, Ridge
-from operators.delta import Delta
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
+from operators.matrices.delta import Delta
 from operators.operator import Shape
 from tests.operators.cases import ASKED, PAIR, Case
 from tests.operators.oracle import Expected, History, Oracles, own_error

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from operators import GatedLinearAttention, LinearAttention, Lru, Mlstm, Retention, Rwkv
-from operators.feature_maps import FEATURE_MAPS
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
+from operators.matrices.feature_maps import FEATURE_MAPS
 from operators.operator import Shape
 from tests.operators.cases import ASKED, PAIR, Case
 from tests.operators.oracle import Expected, History, Oracles, own_error, pair_history, weighted_mean

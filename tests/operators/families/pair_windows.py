@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from operators import Fifo, Infini, KvEwma, KvMean, KvMovingMean, KvWeightedMovingMean, KvWindow
-from operators.grouping import Floats
-from operators.pair_means import PairMeans
+from operators.columns.grouping import Floats
+from operators.pairs.pair_means import PairMeans
 from tests.operators.cases import ASKED, PAIR, Case
 from tests.operators.families.windows import window
 from tests.operators.oracle import Expected, History, Oracles, own_error, pair_history, weighted_mean

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from operators import recurrent
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from tests.operators.cases import NUMBER, VECTOR, Case
 from tests.operators.oracle import Expected, History, Oracles
 

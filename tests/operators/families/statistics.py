@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from operators import Corr, Cov, First, Last, Max, Min, Std, Sum, Var, WeightedMean, ZScore
-from operators.grouping import Floats
+from operators.columns.grouping import Floats
 from tests.operators.cases import NUMBER, VECTOR, Case
 from tests.operators.oracle import Expected, History, Oracles, weighted_mean
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from operators import MovingMax, MovingMean, MovingMin, MovingStd, MovingSum, MovingVar, Operator, WeightedMovingMean
+from operators.columns.grouping import Floats
 from operators.duration import seconds
-from operators.grouping import Floats
-from operators.moving import Moving
+from operators.windows.moving import Moving
 from tests.operators.cases import NUMBER, VECTOR, Case
 from tests.operators.driver import Driver
 from tests.operators.oracle import Expected, History, Oracles, weighted_mean

@@ -1,0 +1,1 @@
+"""Arithmetic on the columns of a batch, of all its keys at once."""

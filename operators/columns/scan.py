@@ -1,0 +1,142 @@
+"""Running sums and decays of many keys at once that never mix two keys.
+
+A global cumulative sum minus an offset would be shorter, and wrong: beside a key of size 1e12 one of 1e-3 keeps no
+correct digit. Here every key is summed from its own start. What a compensated sum adds up is ``high``, what plain
+addition gives, and ``low``, what each of its roundings lost; event by event, so that the results are the same bits
+however the events are cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from operators.columns.grouping import Block, Floats, Groups, Ints, Waves
+
+Array = npt.NDArray[Any]
+
+_NARROW = 8
+"""Up to this many events a key, one vector addition a rank is quicker than NumPy's own accumulation."""
+
+
+def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """The rounded sum and its error: ``s + e == a + b`` exactly (Knuth, The Art of Computer Programming 2, 4.2.2)."""
+    s = a + b
+    t = s - a
+    return s, (a - (s - t)) + (b - t)
+
+
+def running_sums(
+    groups: Groups, high: Floats, low: Floats, terms: Floats, errors: Floats | None = None, *, each: bool
+) -> tuple[Floats, Floats] | None:
+    """Add ``terms`` (N, ...) to the compensated sums ``high + low`` (G, ...) of their groups, in place.
+
+    ``errors`` (N, ...) is what the terms themselves lost already, if anything. With ``each``, returns high and low
+    after every event, (N, ...). The error of ``high + low`` is about that of one rounding (Neumaier 1974; Ogita, Rump
+    and Oishi 2005, Sum2).
+    """
+    waves = groups.waves
+    given = terms.take(waves.events, axis=0)
+    before, highs = accumulated(np.add, waves, high, given)
+    part = highs - before
+    lost = (before - (highs - part)) + (given - part)
+    if errors is not None:
+        lost += errors.take(waves.events, axis=0)
+    lows = accumulated(np.add, waves, low, lost)[1]
+    high[waves.groups], low[waves.groups] = highs.take(waves.last, axis=0), lows.take(waves.last, axis=0)
+    return (waves.put(highs), waves.put(lows)) if each else None
+
+
+def accumulated(operation: np.ufunc, waves: Waves, initial: Array, terms: Array) -> tuple[Array, Array]:
+    """What combining each group's ``initial`` (G, ...) with its ``terms``, one after the other, gives at every event.
+
+    Returns it before and after each event, in the order of the waves, as the terms are: (N, ...).
+    """
+    after = np.empty_like(terms)
+    newest, before = initial.take(waves.groups, axis=0), []
+    for begin, end in pairwise(waves.edges):
+        before.append(newest[: end - begin])
+        newest = operation(before[-1], terms[begin:end], out=after[begin:end])
+    for rest in waves.rests:
+        shape = (*rest.shape, *terms.shape[1:])
+        area = slice(rest.place, rest.place + rest.shape[0] * rest.shape[1])
+        runs, earlier = after[area].reshape(shape), np.empty(shape, terms.dtype)
+        earlier[:, 0] = newest[rest.begin : rest.begin + rest.shape[0]]
+        runs[...] = terms[area].reshape(shape)
+        runs[:, 0] = operation(earlier[:, 0], runs[:, 0])
+        operation.accumulate(runs, axis=1, out=runs)
+        earlier[:, 1:] = runs[:, :-1]
+        before.append(earlier.reshape((-1, *terms.shape[1:])))
+    return np.concatenate([*before, terms[:0]]), after
+
+
+def add_sums(high: Floats, low: Floats, more: Floats, more_low: Floats) -> None:
+    """Add the compensated sums ``more + more_low`` to ``high + low``, in place."""
+    total, lost = two_sum(high, more)
+    high[...] = total
+    low += more_low + lost
+
+
+def accumulate(high: Floats, low: Floats, terms: Floats, errors: Floats | None = None) -> tuple[Floats, Floats]:
+    """The compensated sums (L, g, ...) after each of L ranks of ``terms``, which start at ``high + low`` (g, ...)."""
+    if len(terms) <= _NARROW:
+        highs, lows = np.empty_like(terms), np.empty_like(terms)
+        for rank in range(len(terms)):
+            high, lost = two_sum(high, terms[rank])
+            low = low + (lost if errors is None else lost + errors[rank])
+            highs[rank], lows[rank] = high, low
+        return highs, lows
+    sums = np.concatenate([high[None], terms])
+    np.cumsum(sums, axis=0, out=sums)
+    before, after = sums[:-1], sums[1:]
+    part = after - before
+    lost = (before - (after - part)) + (terms - part)
+    if errors is not None:
+        lost += errors
+    lost[0] += low
+    return after, np.cumsum(lost, axis=0, out=lost)
+
+
+Decay = Callable[[Block, int], Floats | float]
+"""What is left of a weight from one rank of a block to the one so many later: one number, or (L - step, g)."""
+
+
+def decayed_sums(groups: Groups, decay: Decay, terms: Floats) -> Floats:
+    """After every event, the sum of its group's ``terms`` (N, ...) so far, each decayed since it came: (N, ...).
+
+    Steps are combined pairwise (Hillis and Steele 1986), so no decay is ever divided by, and a rounding is made log2 L
+    times, not L times.
+    """
+    result = np.empty_like(terms)
+    for block in groups.blocks:
+        sums = terms[block.events]
+        step = 1
+        while step < len(sums):
+            left = np.asarray(decay(block, step))
+            sums[step:] += left.reshape(left.shape + (1,) * (sums.ndim - left.ndim)) * sums[:-step]
+            step *= 2
+        block.put(sums, result)
+    return result
+
+
+def running_max(groups: Groups, values: Ints) -> Ints:
+    """After every event, the greatest value of its group so far: (N,)."""
+    return running(np.maximum, groups, values[groups.start], values)
+
+
+def running(operation: np.ufunc, groups: Groups, initial: Array, values: Array) -> Array:
+    """After every event, its group's ``initial`` (G, ...) and ``values`` so far combined, (N, ...)."""
+    waves = groups.waves
+    return waves.put(accumulated(operation, waves, initial, values.take(waves.events, axis=0))[1])
+
+
+def previous(groups: Groups, after: Array, initial: Array) -> Array:
+    """What there was before each event, (N, ...), of what there is after each, and before each group's first."""
+    before = np.empty_like(after)
+    before[1:] = after[:-1]
+    before[groups.start] = initial
+    return before

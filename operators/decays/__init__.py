@@ -1,0 +1,1 @@
+"""Averages in which an event weighs less and less, by events or by event time."""

@@ -1,0 +1,1 @@
+"""Memories that are one matrix a key: linear attention, gates, delta rules, least squares."""

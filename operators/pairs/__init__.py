@@ -1,0 +1,1 @@
+"""Memories of key-value pairs: their means, and windows of them with attention."""

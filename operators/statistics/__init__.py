@@ -1,0 +1,1 @@
+"""What all events of a key come down to: counts, sums, moments, extremes, quantiles."""
