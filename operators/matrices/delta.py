@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from operators.columns.grouping import Floats
+from operators.columns.inputs import refuse
 from operators.matrices.feature_maps import FEATURE_MAPS, FeatureMapName
 from operators.matrices.pair_runs import Run, laid
 from operators.operator import Batch, Field, FieldSpec, Layout, OperatorError, Readout, Shape, State
@@ -106,12 +106,6 @@ class Delta(Attention):
             refuse("weight", weights, (weights >= 0) & (self.rate * weights < self._bound), expected)
             rates *= weights[:, None]
         return (*(_normalized(keys, values) if self.normalize else (keys, values)), rates)
-
-
-def refuse(role: str, numbers: Floats, valid: npt.NDArray[np.bool_], expected: str) -> None:
-    """Raise ValueError, which keeps an event out of the memory, unless all of a role's numbers are valid."""
-    if not valid.all():
-        raise ValueError(f"{role}: found {numbers[~valid][0]}, expected {expected}")
 
 
 def _normalized(keys: Floats, values: Floats) -> tuple[Floats, Floats]:

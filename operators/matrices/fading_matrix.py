@@ -63,9 +63,8 @@ class FadingMatrix(Attention):
         return self.results(state, batch, readouts, each=each)
 
     def attend(self, state: State, query: Floats) -> Floats:
-        """The product of query and memory; undefined before the first event."""
-        asked = np.where(state["count"][:, None] > 0, query, np.nan)
-        value: Floats = np.einsum("gk,g...kv->g...v", asked, state["memory"])
+        """The product of query and memory."""
+        value: Floats = np.einsum("gk,g...kv->g...v", query, state["memory"])
         return value
 
     def export(self, state: State) -> Sequence[Mapping[str, object]]:

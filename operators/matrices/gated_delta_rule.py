@@ -9,9 +9,10 @@ from typing import ClassVar, cast
 import numpy as np
 
 from operators.columns.grouping import Floats
+from operators.columns.inputs import refuse
 from operators.columns.newest_time import pass_time
 from operators.duration import Duration, length
-from operators.matrices.delta import Delta, refuse
+from operators.matrices.delta import Delta
 from operators.operator import Batch, Field, FieldSpec, Layout, OperatorError, Shape, State
 from operators.options import number
 

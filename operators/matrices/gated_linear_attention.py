@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from operators.columns.grouping import Floats
-from operators.matrices.delta import refuse
+from operators.columns.inputs import refuse
 from operators.matrices.fading_matrix import FadingMatrix
 from operators.operator import Batch, Field, FieldSpec, Layout, OperatorError, Readout, Shape, State
 from operators.pairs.key_value import KeyValue

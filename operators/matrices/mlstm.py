@@ -10,8 +10,8 @@ import numpy as np
 
 from operators.columns.arithmetic import divide, times
 from operators.columns.grouping import Floats
+from operators.columns.inputs import refuse
 from operators.columns.parallel_scan import Parts, scan
-from operators.matrices.delta import refuse
 from operators.matrices.linear_recurrence import fold_pairs
 from operators.operator import Algebra, Batch, Field, FieldSpec, Layout, OperatorError, Readout, Shape, State
 from operators.pairs.key_value import Attention, KeyValue
@@ -72,9 +72,8 @@ class Mlstm(Attention):
         return self.results(state, batch, readouts, each=each)
 
     def attend(self, state: State, query: Floats) -> Floats:
-        """The ratio of q C and q n, or of q C and 1; undefined before the first event."""
-        asked = np.where(state["count"][:, None] > 0, query, np.nan)
-        return _bounded(np.einsum("gk,gkv->gv", asked, state["memory"]), state["scale"])
+        """The ratio of q C and q n, or of q C and 1."""
+        return _bounded(np.einsum("gk,gkv->gv", query, state["memory"]), state["scale"])
 
     def export(self, state: State) -> Sequence[Mapping[str, object]]:
         """``{"count": n, "memory": [[...]], "normalizer": [...], "scale": m}``: C and n, both divided by e^m."""

@@ -57,6 +57,9 @@ class Attention(KeyValue):
 
     With ``readout = "before"`` the result of an event is what the memory predicted before it took the event in, and the
     error of that: the event's value minus the prediction. The newest prediction is then part of the state.
+
+    A memory without events gives no answer: it is undefined, whatever the query. What it predicted for a key's first
+    event is what the formula says of an empty memory: 0 where that is a matrix of zeros, undefined where it is a mean.
     """
 
     readout: Literal["after", "before"] = "after"
@@ -94,11 +97,10 @@ class Attention(KeyValue):
 
     def read(self, state: State, query: Floats | None = None) -> Readout:
         """The latest result of each key; of a query, what the memory gives for it now (which has no error)."""
-        if self.readout == "after":
-            return self.attend(state, state["query"] if query is None else query)
-        if query is not None:
-            value = self.attend(state, query)
-            return {"value": value, "error": np.full_like(value, np.nan)}
+        if self.readout == "after" or query is not None:
+            value = self.attend(state, state["query"] if query is None else query)
+            value[state["count"] == 0] = np.nan
+            return value if self.readout == "after" else {"value": value, "error": np.full_like(value, np.nan)}
         known = state["predicted"][..., None] > 0
         return {name: np.where(known, state[field], np.nan) for name, field in _NEWEST.items()}
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from operators import TYPES
 from operators.operator import Readout
+from operators.pairs.key_value import Attention
 from tests.operators.cases import Case, zipf_keys
 from tests.operators.catalogue import CASES
 from tests.operators.driver import parts
@@ -141,10 +142,22 @@ def test_an_empty_batch_changes_nothing(case: Case) -> None:
 
 @every_case
 def test_no_events_no_result(case: Case) -> None:
-    read = case.driver(2).read()
-    for part in parts(read).values():
+    for name, part in parts(case.driver(2).read()).items():
         assert part.shape[0] == 2
-        np.testing.assert_array_equal(part, np.full_like(part, case.empty))
+        wanted = case.empty[name] if isinstance(case.empty, Mapping) else case.empty
+        np.testing.assert_array_equal(part, np.full_like(part, wanted))
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if isinstance(case.operator, Attention)], ids=lambda case: case.name
+)
+def test_a_memory_without_events_answers_no_query(case: Case) -> None:
+    driver = case.driver(2)
+    driver.fold([1], {role: np.full((1, *shape), 0.5) for role, shape in case.shapes.items()})
+    answer = driver.read(np.full((2, 3), 0.5))
+    unseen, seen = answer["value"] if isinstance(answer, dict) else answer
+    assert np.isnan(unseen).all()
+    assert np.isfinite(seen).all()
 
 
 @every_case

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import Any
 
@@ -118,13 +119,14 @@ _SMALL = {"key": (-0.7, 0.7)}
 _NUMBER: Shape = ()
 _WEIGHED = {**PAIR, "weight": _NUMBER}
 _BEFORE = {"value": 0.1, "error": 0.0}
+_UNSEEN = {"value": math.nan, "leverage": 0.0}
 _ALL = 1_000_001 * 0.03
 _TENTHS = {"value": 0.1 * _ALL / (_ALL + 0.01), "leverage": 0.03 / (_ALL + 0.01)}
 
 CASES = [
-    Case("delta", DeltaRule(**_KV, rate=0.5), PAIR, factors=3, empty=0.0, tenths=0.1),
+    Case("delta", DeltaRule(**_KV, rate=0.5), PAIR, factors=3, tenths=0.1),
     Case("delta-before", DeltaRule(**_KV, rate=1.0, readout="before"), PAIR, factors=3, tenths=_BEFORE),
-    Case("delta-query", DeltaRule(**_ASK, rate=1.9), ASKED, factors=3, empty=0.0, tenths=0.1),
+    Case("delta-query", DeltaRule(**_ASK, rate=1.9), ASKED, factors=3, tenths=0.1),
     Case(
         "delta-weight",
         DeltaRule(**_KV, rate=0.4, weight="w", readout="before"),
@@ -133,9 +135,9 @@ CASES = [
         ranges={"weight": (0.0, 4.5)},
         tenths=_BEFORE,
     ),
-    Case("delta-raw", DeltaRule(**_KV, rate=0.9, normalize=False), PAIR, factors=3, ranges=_SMALL, empty=0.0),
-    Case("delta-elu1", DeltaRule(**_KV, rate=0.3, feature_map="elu1"), PAIR, factors=3, empty=0.0, tenths=0.1),
-    Case("gated-gamma", GatedDeltaRule(**_KV, rate=0.7, gamma=0.9), PAIR, factors=3, empty=0.0),
+    Case("delta-raw", DeltaRule(**_KV, rate=0.9, normalize=False), PAIR, factors=3, ranges=_SMALL),
+    Case("delta-elu1", DeltaRule(**_KV, rate=0.3, feature_map="elu1"), PAIR, factors=3, tenths=0.1),
+    Case("gated-gamma", GatedDeltaRule(**_KV, rate=0.7, gamma=0.9), PAIR, factors=3),
     Case("gated-time", GatedDeltaRule(**_ASK, rate=0.2, half_life="30s", readout="before"), ASKED, factors=3),
     Case(
         "gated-decay",
@@ -143,11 +145,10 @@ CASES = [
         {**PAIR, "decay": _NUMBER},
         factors=3,
         ranges={"decay": (0.0, 1.0)},
-        empty=0.0,
     ),
-    Case("ridge", Ridge(**_KV, l2=0.01), PAIR, any_order=True, factors=3, empty=0.0, tenths=_TENTHS),
+    Case("ridge", Ridge(**_KV, l2=0.01), PAIR, any_order=True, factors=3, empty=_UNSEEN, tenths=_TENTHS),
     Case("ridge-query", Ridge(**_ASK, l2=2.0, readout="before"), ASKED, factors=3),
-    Case("ridge-time", Ridge(**_KV, l2=0.5, half_life="20s"), PAIR, any_order=True, factors=3, empty=0.0),
+    Case("ridge-time", Ridge(**_KV, l2=0.5, half_life="20s"), PAIR, any_order=True, factors=3, empty=_UNSEEN),
     Case("ridge-time-before", Ridge(**_ASK, l2=0.1, half_life="3s", readout="before"), ASKED, factors=3),
-    Case("ridge-relu", Ridge(**_KV, l2=1.0, feature_map="relu"), PAIR, any_order=True, factors=3, empty=0.0),
+    Case("ridge-relu", Ridge(**_KV, l2=1.0, feature_map="relu"), PAIR, any_order=True, factors=3, empty=_UNSEEN),
 ]
