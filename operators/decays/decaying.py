@@ -15,7 +15,7 @@ import numpy.typing as npt
 from operators.columns.epochs import advance, align, epochs, halved
 from operators.columns.grouping import Floats, Ints
 from operators.columns.scan import two_sum
-from operators.duration import Duration, length
+from operators.duration import Duration, length, lengths
 from operators.operator import Algebra, Batch, Field, Operator, OperatorError, Shape, State
 from operators.options import flag, number
 
@@ -42,9 +42,7 @@ class Decaying(Operator):
         if self.half_life is not None:
             object.__setattr__(self, "half_life", length("half_life", self.half_life))
         if self.heads is not None:
-            if isinstance(self.heads, str) or not self.heads:
-                raise OperatorError("heads", f"found {self.heads!r}, expected a list of durations")
-            object.__setattr__(self, "heads", tuple(length("heads", given) for given in self.heads))
+            object.__setattr__(self, "heads", lengths("heads", self.heads))
 
     @property
     @abstractmethod
