@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from operators import TYPES, Operator, OperatorError
 from operators.duration import EXPECTED
-from pipeline.core.config.problem import ConfigError, Problem, mismatch, shown, unknown
+from pipeline.core.config.problem import ConfigError, Path, Problem, mismatch, shown, unknown
 
 _EXPECTED_TYPE = 'the name of an operator, or "module:Name" for one of your own'
 
@@ -40,7 +40,13 @@ def make_operator(given: Mapping[str, Any]) -> Operator:
 
 def takes_duration(hint: Any) -> bool:
     """Whether an option of that type is a duration: text with a unit or, in Python only, seconds."""
-    return get_origin(hint) in {Union, types.UnionType} and {str, float} <= set(get_args(hint))
+    return _is_union(hint) and {str, float} <= set(get_args(hint))
+
+
+def listed(hint: Any) -> Any | None:
+    """The type of what a list holds, for an option of a type that may be a list."""
+    kinds = get_args(hint) if _is_union(hint) else (hint,)
+    return next((get_args(kind)[0] for kind in kinds if get_origin(kind) is Sequence), None)
 
 
 def _find(name: object) -> type[Operator]:
@@ -74,12 +80,26 @@ def _misfits(cls: type[Operator], given: Mapping[str, object]) -> Iterator[Probl
     for name, value in given.items():
         if name not in options:
             yield Problem((name,), unknown("option", name, tuple(options)))
-        elif takes_duration(hints[name]) and not isinstance(value, str):
-            yield Problem((name,), mismatch(value, EXPECTED))
+        else:
+            yield from _bare_numbers((name,), hints[name], value)
     for name, option in options.items():
         required = option.default is option.default_factory is dataclasses.MISSING
         if required and name not in given:
             yield Problem((name,), f"is missing, {cls.__name__} needs it")
+
+
+def _bare_numbers(path: Path, hint: Any, value: object) -> Iterator[Problem]:
+    """What isn't text where a duration is due, or in a list of them: a file's numbers have no unit."""
+    if takes_duration(hint):
+        if not isinstance(value, str):
+            yield Problem(path, mismatch(value, EXPECTED))
+    elif isinstance(value, list):
+        for place, item in enumerate(value):
+            yield from _bare_numbers((*path, place), listed(hint), item)
+
+
+def _is_union(hint: Any) -> bool:
+    return get_origin(hint) in {Union, types.UnionType}
 
 
 def _one_line(error: Exception) -> str:

@@ -12,7 +12,7 @@ import msgspec
 from operators import TYPES, Operator
 from pipeline.core.config.kinds import DurationText, NameText
 from pipeline.core.config.model import App, KafkaSecurity, Stream, Table
-from pipeline.core.config.operator_types import takes_duration
+from pipeline.core.config.operator_types import listed, takes_duration
 from pipeline.core.config.option import Option, options_of
 
 Schema = dict[str, Any]
@@ -72,6 +72,8 @@ def _ours(name: str, cls: type[Operator]) -> Schema:
 def _hint(hint: Any) -> Schema:
     if takes_duration(hint):
         return msgspec.json.schema(DurationText)
+    if takes_duration(kind := listed(hint)):
+        return {"type": "array", "items": _or_reference(_hint(kind))}
     made = msgspec.json.schema(hint)
     if "anyOf" in made:  # TOML has no null
         made["anyOf"] = [one for one in made["anyOf"] if one != {"type": "null"}]

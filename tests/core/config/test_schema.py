@@ -45,11 +45,16 @@ def test_good_files_pass(text: str) -> None:
         ('"mean"', '"maen"', "$.tables.player.operators.average"),
         (', value = "score" }', " }", "$.tables.player.operators.average"),
         ('"30s" }', "30 }", "$.tables.player.operators.recent"),
+        ('half_life = "30s"', 'heads = ["30s", 60]', "$.tables.player.operators.recent"),
         ('"count" }', '"count", publish = "all" }', "$.tables.player.operators.games"),
     ],
 )
 def test_mistakes_do_not(old: str, new: str, path: str) -> None:
     assert mistakes(GOOD.replace(old, new, 1)) == [path]
+
+
+def test_a_list_of_durations_passes() -> None:
+    assert mistakes(GOOD.replace('half_life = "30s"', 'heads = ["30s", "${LONG:-1h}"]')) == []
 
 
 def test_references_to_the_environment_pass_where_text_is_limited() -> None:
