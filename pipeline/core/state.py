@@ -6,7 +6,7 @@ number in it is finite. If it is not, the events are folded by halves, until the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,6 +168,12 @@ class TableState:
                 name: memory.operator.read(memory.gather(rows)) for name, memory in self.memories.items()
             }
             return self._published(rows, readouts)
+
+    def memories_of(self, row: int) -> dict[str, Mapping[str, object]]:
+        """The memory itself of each operator of one key."""
+        rows = np.array([row])
+        with np.errstate(all="ignore"):
+            return {name: memory.operator.export(memory.gather(rows))[0] for name, memory in self.memories.items()}
 
     def find(self, key: bytes) -> int | None:
         """The row of a key that has events, or None."""

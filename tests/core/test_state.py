@@ -248,6 +248,22 @@ def test_a_newer_format_is_refused() -> None:
     assert "format 99" in reader.trouble.cause
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inverse(Picky):
+    """Shows the inverse of its sum."""
+
+    def export(self, state: State) -> Sequence[Mapping[str, object]]:
+        return [{"inverse": inverse} for inverse in (1 / state["sum"]).tolist()]
+
+
+def test_a_memory_that_divides_by_zero_is_shown_without_a_warning() -> None:
+    state = TableState(table(own=Inverse(value="x"), mean=Mean(value="x")))
+    state.fold(events(["a", "b"], x=[0, 4]))
+    assert [state.memories_of(row) for row in (0, 1)] == [
+        {"own": {"inverse": inverse}, "mean": {"count": 1, "mean": mean}} for inverse, mean in ((np.inf, 0), (0.25, 4))
+    ]
+
+
 def test_deleted_keys_are_gone_after_a_restore() -> None:
     state = TableState(table(mean=Mean(value="x")))
     state.fold(events(["a", "b"], x=[1, 2]))

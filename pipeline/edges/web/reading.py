@@ -87,10 +87,7 @@ class Reader:
 
         def entry(part: TablePartition, row: int) -> dict[str, object]:
             record: dict[str, object] = msgspec.json.decode(part.record(row))
-            memories = part.state.memories.items()
-            rows = np.array([row])
-            state = {name: memory.operator.export(memory.gather(rows))[0] for name, memory in memories}
-            return record | {"state": state}
+            return record | {"state": part.state.memories_of(row)}
 
         task, found = await self._of_key(table, segment, entry)
         return found | {"committed": task.committed}
