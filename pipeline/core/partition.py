@@ -282,11 +282,14 @@ class Partition:
 
     def _stop_if_told(self, batch: WireBatch, reject: Reject) -> None:
         names = self.tables if reject.table is None else [reject.table]
-        if any(self.tables[name].table.on_error == "stop" for name in names):
-            where = f"{batch.topic}-{batch.partition} at offset {batch.offsets[reject.index]}"
+        stopping = [name for name in names if self.tables[name].table.on_error == "stop"]
+        if stopping:
+            place = f"{batch.topic}-{batch.partition} at offset {batch.offsets[reject.index]}"
             raise RunError(
-                f"bad event in {where} ({reject.stage}: {reject.reason})",
-                'mend the producer and skip the event, or set on_error = "dead-letter"',
+                f"bad event in {place} ({reject.stage}: {reject.reason}), and table {', '.join(stopping)} says "
+                'on_error = "stop"',
+                "correct what refuses it and start again, nothing of it was folded; or let it pass: run with "
+                f'on_error = "dead-letter" until it is in {self.app.dead_letters}, to be replayed from there',
             )
 
     def _check_partitioning(self, batch: WireBatch, events: Events) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from operators import Count, Mean, MovingMean
+from operators import Count, Mean, MovingMean, Sum
 from pipeline import App, Stream, Table
 from pipeline.core.batch import WireBatch
 from pipeline.core.changelog import META
@@ -129,11 +129,39 @@ def _pairs(append: Append) -> Sequence[tuple[bytes | None, bytes | None]]:
     return list(zip(append.keys, append.values, strict=True)) if append.topic == "app-player" else []
 
 
-def test_a_batch_with_a_bad_event_stops_where_the_table_says_so() -> None:
-    one = partition(table(on_error="stop"))
-    with pytest.raises(RunError, match="scores-1 at offset 1"):
-        one.fold(batch({"x": 1}, b"bad"))
+STOPPED = r"scores-1 at offset 1 \(.+\), and table player says on_error = .stop."
+
+
+@pytest.mark.parametrize(
+    ("event", "why"),
+    [
+        (b"bad", "decode: malformed value"),
+        (b"", "decode: empty value"),
+        ({"x": "two"}, "decode: invalid field: x"),
+        (b'{"x": 1e999}', "decode: "),
+        ({}, "decode: missing or null: x"),
+        ({"x": 1e308}, "fold: overflow"),
+    ],
+)
+def test_a_bad_event_stops_where_the_table_says_so(event: object, why: str) -> None:
+    operators = {"games": Count(), "total": Sum(value="x")}
+    one = partition(table(operators=operators, on_error="stop"), table("latest", operators={"games": Count()}))
+    with pytest.raises(RunError, match=STOPPED) as stopped:
+        one.fold(batch({"x": 1.7e308}, event, {"x": 3}))
+    assert why in stopped.value.cause
+    assert "app-dead-letters" in stopped.value.mend
+    assert stopped.value.exit_code == 1
     assert one.position == 0
+    lenient = partition(table(operators=operators))
+    lenient.fold(batch({"x": 1.7e308}, event, {"x": 3}))
+    assert games(lenient.cut()) == [1, 2]
+
+
+def test_a_table_that_stops_is_not_stopped_by_an_event_that_is_bad_for_another_only() -> None:
+    one = partition(table(operators={"games": Count()}, on_error="stop"), table("latest"))
+    one.fold(batch({"x": 1}, {}, {"x": 3}))
+    cut = one.cut()
+    assert (games(cut), games(cut, "app-latest")) == ([1, 2, 3], [1, 2])
 
 
 @pytest.mark.parametrize("key", [None, b"bob"])

@@ -59,6 +59,26 @@ def test_a_second_signal_ends_at_once(site: Site, number: signal.Signals, code: 
         assert worker.wait(5) in (code, 0)  # 0: it was quicker than the second signal
 
 
+def test_a_bad_event_where_the_table_says_stop_ends_with_1_each_time_until_it_is_let_pass(site: Site) -> None:
+    lenient = site.file.read_text()
+    site.file.write_text(lenient.replace('stream = "scores"', 'stream = "scores"\non_error = "stop"'))
+    site.send("scores", [(b"ann", {"score": 1}), (b"ann", {"score": "many"}), (b"ann", {"score": 3})])
+    for _ in range(2):
+        done = site.streamfold("run", str(site.file))
+        assert done.returncode == 1, done.stderr
+        cause, mend = (line for line in done.stderr.splitlines() if line.startswith(("error:", "hint:")))
+        assert f"{site.name}.scores-" in cause
+        assert "at offset 1 (decode: invalid field: score: Expected `float`, got `str`), and table player" in cause
+        assert f"until it is in {site.name}-dead-letters" in mend
+        assert "Traceback" not in done.stderr
+    assert site.committed() == 0
+    site.file.write_text(lenient)
+    with site.running() as worker:
+        until(lambda: site.committed() == 3, 30, "all committed", worker)
+        assert site.ask("/tables/player/ann")[1]["games"] == 2
+        assert end(worker)[0] == 0
+
+
 def test_a_port_in_use_ends_with_2_before_anything_is_made(site: Site) -> None:
     with socket.create_server(("127.0.0.1", site.port)):
         done = site.streamfold("run", str(site.file))
