@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+from operators.columns.waves import Floats, Ints, Waves, lay_waves, stable_order
 
-_RADIX = 1 << 16
-_WIDE = 200
-"""A wave of so many events is quicker than to go along their runs."""
-_FEW = 12
-"""So few waves are quicker in any case."""
-_FILLING = 1000
-"""To compute so many events for nothing is quicker than to begin with runs of another length."""
+__all__ = ["Block", "Floats", "Groups", "Ints", "group"]
 
 
 @dataclass(frozen=True)
@@ -48,50 +41,6 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Rest:
-    """Runs of similar length, (g, L), one behind the other from ``place`` on.
-
-    They belong to the groups ``begin : begin + g`` of :class:`Waves`. A run shorter than L is filled up, behind its own
-    events, with events of other groups.
-    """
-
-    begin: int
-    place: int
-    shape: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Waves:
-    """The events of a batch rank by rank: first the first event of every key, then the second ones, and so on.
-
-    Place i of this order is the sorted event ``events[i]``. The groups come with the longest runs first, ``groups``
-    (G,), so that a wave is the events of as many of them as have one of that rank: wave r is the places
-    ``edges[r] : edges[r + 1]``. Where few groups have many more events there are no more waves: what is left of their
-    runs stands behind, as ``rests``. ``last`` (G,) is the place of each group's last event, ``own`` are the places that
-    are no filling (None: all are).
-    """
-
-    groups: Ints
-    events: Ints
-    edges: list[int]
-    rests: list[Rest]
-    last: Ints
-    own: Ints | None
-
-    def put(self, results: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Results of all places in the order of the sorted events, (N, ...)."""
-        return results.take(self._places, axis=0)
-
-    @cached_property
-    def _places(self) -> Ints:
-        """The place of each sorted event, (N,)."""
-        own = np.arange(len(self.events)) if self.own is None else self.own
-        places = np.empty_like(own)
-        places[self.events.take(own)] = own
-        return places
-
-
-@dataclass(frozen=True)
 class Groups:
     """N events sorted by key: group g is the run ``start[g] : start[g] + count[g]`` of the sorted events.
 
@@ -102,6 +51,7 @@ class Groups:
     order: Ints
     start: Ints
     count: Ints
+    _waves: dict[int, Waves] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def last(self) -> Ints:
@@ -122,10 +72,11 @@ class Groups:
         """Each event's number among all of its key's, from 1, when the keys had ``before`` (G,) events: (N,)."""
         return np.arange(1, len(self.order) + 1) + np.repeat(before - self.start, self.count)
 
-    @cached_property
-    def waves(self) -> Waves:
-        """All events rank by rank."""
-        return _waves(self.start, self.count)
+    def waves(self, numbers: int = 1) -> Waves:
+        """All events rank by rank, for work on so many numbers of each."""
+        if numbers not in self._waves:
+            self._waves[numbers] = lay_waves(self.start, self.count, max(numbers, 1))
+        return self._waves[numbers]
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
@@ -166,55 +117,6 @@ def _blocks(groups: Ints, start: Ints, count: Ints, total: int) -> Iterator[Bloc
         yield Block(groups[run], np.minimum(events, total - 1), inside, own, length - 1)
 
 
-def _waves(start: Ints, count: Ints) -> Waves:
-    """The runs ``start[g] : start[g] + count[g]`` of the sorted events rank by rank."""
-    groups = stable_order(count.max(initial=0) - count)
-    start, count = start.take(groups), count.take(groups)
-    depth, longest = (int(count[i]) if len(count) > i else 0 for i in (_WIDE - 1, 0))
-    if longest <= depth + _FEW:
-        depth = longest
-    width = np.searchsorted(-count, -np.arange(depth + 1))
-    edges = np.concatenate([[0], np.cumsum(width[:-1])])
-    last = edges[np.minimum(count, depth) - 1] + np.arange(len(count))
-    events = np.concatenate([start[:0], *(start[:size] for size in width[:-1].tolist())])
-    events += np.repeat(np.arange(depth), width[:-1])
-    left = count[: int(width[-1])] - depth
-    if len(left) == 0:
-        return Waves(groups, events, edges.tolist(), [], last, None)
-    parts, own, rests = [events], [np.ones(len(events), bool)], list(_rests(left, len(events)))
-    for rest in rests:
-        runs, length = slice(rest.begin, rest.begin + rest.shape[0]), rest.shape[1]
-        parts.append((np.arange(length) + start[runs, None] + depth).reshape(-1))
-        own.append((np.arange(length) < left[runs, None]).reshape(-1))
-        last[runs] = rest.place + length * np.arange(rest.shape[0]) + left[runs] - 1
-    events = np.minimum(np.concatenate(parts), count.sum() - 1)
-    return Waves(groups, events, edges.tolist(), rests, last, np.flatnonzero(np.concatenate(own)))
-
-
-def _rests(length: Ints, place: int) -> Iterator[Rest]:
-    """Cut runs, the longest first, where filling them up would take too many events; they stand from ``place`` on."""
-    begin = 0
-    while begin < len(length):
-        longest = int(length[begin])
-        filled = longest * np.arange(1, len(length) - begin + 1)
-        dense = np.append(filled <= 1.25 * np.cumsum(length[begin:]) + _FILLING, False)
-        rest = Rest(begin, place, (int(np.argmin(dense)), longest))
-        yield rest
-        begin, place = begin + rest.shape[0], place + rest.shape[0] * longest
-
-
-def stable_order(rows: Ints) -> Ints:
-    """Indices that sort ``rows`` (non-negative, below 2**32) and keep the order of arrival among equals.
-
-    NumPy sorts 16-bit integers by radix: two passes of that beat one comparison sort of 64-bit integers many times.
-    """
-    if len(rows) == 0 or int(rows.max()) < _RADIX:
-        return np.argsort(rows.astype(np.uint16), kind="stable")
-    low = np.argsort((rows & 0xFFFF).astype(np.uint16), kind="stable")
-    high = (rows >> 16).astype(np.uint16)[low]
-    return low[np.argsort(high, kind="stable")]
-
-
 def group(rows: Ints) -> tuple[Ints, Groups]:
     """Group events by state row. Returns the distinct rows, ascending, and the grouping in that order."""
     order = stable_order(rows)
@@ -223,4 +125,7 @@ def group(rows: Ints) -> tuple[Ints, Groups]:
     first[:1] = True
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
     start = np.flatnonzero(first)
-    return ordered[start], Groups(order, start, np.diff(start, append=len(ordered)))
+    count = np.empty_like(start)
+    np.subtract(start[1:], start[:-1], out=count[:-1])
+    count[-1:] = len(ordered) - start[-1:]
+    return ordered.take(start), Groups(order, start, count)

@@ -27,7 +27,7 @@ def scan(groups: Groups, combine: Combine, parts: Parts, *, each: bool) -> Parts
 
     With ``each``, returns what that gives at every event, (N, ...); without, at the last one of each group, (G, ...).
     """
-    waves = groups.waves
+    waves = groups.waves()
     laid = tuple(part.take(waves.events, axis=0) for part in parts)
     for (before, _), (begin, end) in pairwise(pairwise(waves.edges)):
         older = tuple(rows[before : before + end - begin] for rows in laid)

@@ -9,13 +9,12 @@ however the events are cut into batches.
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from operators.columns.grouping import Block, Floats, Groups, Ints, Waves
+from operators.columns.grouping import Block, Floats, Groups, Ints
 
 Array = npt.NDArray[Any]
 
@@ -39,39 +38,28 @@ def running_sums(
     after every event, (N, ...). The error of ``high + low`` is about that of one rounding (Neumaier 1974; Ogita, Rump
     and Oishi 2005, Sum2).
     """
-    waves = groups.waves
-    given = terms.take(waves.events, axis=0)
-    before, highs = accumulated(np.add, waves, high, given)
-    part = highs - before
-    lost = (before - (highs - part)) + (given - part)
-    if errors is not None:
-        lost += errors.take(waves.events, axis=0)
-    lows = accumulated(np.add, waves, low, lost)[1]
-    high[waves.groups], low[waves.groups] = highs.take(waves.last, axis=0), lows.take(waves.last, axis=0)
-    return (waves.put(highs), waves.put(lows)) if each else None
-
-
-def accumulated(operation: np.ufunc, waves: Waves, initial: Array, terms: Array) -> tuple[Array, Array]:
-    """What combining each group's ``initial`` (G, ...) with its ``terms``, one after the other, gives at every event.
-
-    Returns it before and after each event, in the order of the waves, as the terms are: (N, ...).
-    """
-    after = np.empty_like(terms)
-    newest, before = initial.take(waves.groups, axis=0), []
-    for begin, end in pairwise(waves.edges):
-        before.append(newest[: end - begin])
-        newest = operation(before[-1], terms[begin:end], out=after[begin:end])
-    for rest in waves.rests:
-        shape = (*rest.shape, *terms.shape[1:])
-        area = slice(rest.place, rest.place + rest.shape[0] * rest.shape[1])
-        runs, earlier = after[area].reshape(shape), np.empty(shape, terms.dtype)
-        earlier[:, 0] = newest[rest.begin : rest.begin + rest.shape[0]]
-        runs[...] = terms[area].reshape(shape)
-        runs[:, 0] = operation(earlier[:, 0], runs[:, 0])
-        operation.accumulate(runs, axis=1, out=runs)
-        earlier[:, 1:] = runs[:, :-1]
-        before.append(earlier.reshape((-1, *terms.shape[1:])))
-    return np.concatenate([*before, terms[:0]]), after
+    waves = groups.waves(terms[:1].size)
+    newest_high, newest_low = high.take(waves.groups, axis=0), low.take(waves.groups, axis=0)
+    sums = (np.empty_like(terms), np.empty_like(terms)) if each else None
+    for stretch in waves.stretches:
+        events = waves.events[stretch.places]
+        given = terms.take(events, axis=0)
+        after = stretch.accumulate(np.add, newest_high, given)
+        before = stretch.preceding(newest_high, after)
+        part = after - before
+        lost = given - part
+        before -= np.subtract(after, part, out=part)
+        lost += before
+        if errors is not None:
+            lost += errors.take(events, axis=0)
+        after_low = stretch.accumulate(np.add, newest_low, lost)
+        stretch.keep(newest_high, after)
+        stretch.keep(newest_low, after_low)
+        if sums is not None:
+            stretch.put(after, sums[0])
+            stretch.put(after_low, sums[1])
+    high[waves.groups], low[waves.groups] = newest_high, newest_low
+    return sums
 
 
 def add_sums(high: Floats, low: Floats, more: Floats, more_low: Floats) -> None:
@@ -130,8 +118,13 @@ def running_max(groups: Groups, values: Ints) -> Ints:
 
 def running(operation: np.ufunc, groups: Groups, initial: Array, values: Array) -> Array:
     """After every event, its group's ``initial`` (G, ...) and ``values`` so far combined, (N, ...)."""
-    waves = groups.waves
-    return waves.put(accumulated(operation, waves, initial, values.take(waves.events, axis=0))[1])
+    waves = groups.waves(values[:1].size)
+    newest, results = initial.take(waves.groups, axis=0), np.empty_like(values)
+    for stretch in waves.stretches:
+        after = stretch.accumulate(operation, newest, values.take(waves.events[stretch.places], axis=0))
+        stretch.put(after, results)
+        stretch.keep(newest, after)
+    return results
 
 
 def previous(groups: Groups, after: Array, initial: Array) -> Array:

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from operators.columns.grouping import Block, Groups, group, stable_order
+from operators.columns.grouping import Block, Groups, group
 from operators.columns.history import stretches
-from operators.columns.scan import accumulated, running, running_max, running_sums, two_sum
+from operators.columns.scan import running, running_max, running_sums, two_sum
+from operators.columns.waves import stable_order
 from operators.operator import RingView
 
 rows_of_events = st.lists(st.sampled_from([0, 1, 2, 3, 7, 65_535, 65_536, 2**31, 2**32 - 1]), max_size=60).map(
@@ -105,9 +106,10 @@ every_shape = pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES.keys()
 
 
 @every_shape
-def test_waves_hold_every_event_once_behind_those_before_it(rows: np.ndarray) -> None:
+@pytest.mark.parametrize("numbers", [1, 5, 1000])
+def test_waves_hold_every_event_once_behind_those_before_it(rows: np.ndarray, numbers: int) -> None:
     _, groups = group(rows)
-    waves = groups.waves
+    waves = groups.waves(numbers)
     own = np.arange(len(rows)) if waves.own is None else waves.own
     np.testing.assert_array_equal(np.sort(waves.events[own]), np.arange(len(rows)))
     np.testing.assert_array_equal(waves.events[waves.last], groups.last[waves.groups])
@@ -139,13 +141,25 @@ def test_a_scan_goes_event_by_event_from_what_was_there(rows: np.ndarray, tail: 
         np.testing.assert_array_equal(sums, (high, low))
     smallest = running(np.minimum, groups, initial, values)
     np.testing.assert_array_equal(smallest[groups.last], newest)
-    before, after = (
-        groups.waves.put(part) for part in accumulated(np.add, groups.waves, initial, values[groups.waves.events])
-    )
+
+
+@every_shape
+@pytest.mark.parametrize("numbers", [1, 5, 50, 10**6])
+def test_stretches_of_waves_hand_on_what_there_is_after_them(rows: np.ndarray, numbers: int) -> None:
+    _, groups = group(rows)
+    waves, values = groups.waves(numbers), np.random.default_rng(9).normal(size=len(rows))
+    given, initial = values[waves.events], np.arange(len(groups.start), dtype=float)
+    newest, parts = initial[waves.groups], [(values[:0], values[:0])]
+    for stretch in waves.stretches:
+        after = stretch.accumulate(np.add, newest, given[stretch.places])
+        parts.append((stretch.preceding(newest, after), after))
+        stretch.keep(newest, after)
+    before, after = (waves.put(np.concatenate(part)) for part in zip(*parts, strict=True))
     np.testing.assert_array_equal(before + values, after)
     np.testing.assert_array_equal(before[groups.start], initial)
     follow = np.flatnonzero(groups.position)
     np.testing.assert_array_equal(before[follow], after[follow - 1])
+    np.testing.assert_array_equal(newest, after[groups.last[waves.groups]])
 
 
 @given(st.floats(-1e300, 1e300), st.floats(-1e300, 1e300))
