@@ -7,6 +7,8 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from pipeline.core.secret import mask_logs, masked
+
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 
@@ -21,6 +23,7 @@ class Settings:
 
     def apply(self) -> None:
         """Set up logging. Libraries are heard from warnings on, unless ``debug``."""
+        mask_logs()
         handler = logging.StreamHandler()
         handler.setFormatter((_Json if self.form == "json" else _Text)(self.debug))
         level = logging.DEBUG if self.debug else getattr(logging, self.level.upper())
@@ -43,9 +46,9 @@ class _Lines(logging.Formatter):
     def formatException(self, ei: object) -> str:  # noqa: N802
         """The traceback, or one line."""
         if self._debug:
-            return super().formatException(ei)  # type: ignore[arg-type]
+            return masked(super().formatException(ei))  # type: ignore[arg-type]
         error = ei[1] if isinstance(ei, tuple) else None
-        return " ".join(f"{type(error).__name__}: {error}".split())
+        return masked(" ".join(f"{type(error).__name__}: {error}".split()))
 
 
 class _Text(_Lines):

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from pipeline.cli.logs import FORMATS, LEVELS, Settings
+from pipeline.core.secret import masked
 from pipeline.errors import InputError, StreamfoldError
 
 COMMANDS = {
@@ -92,7 +93,7 @@ class Streamfold(click.Group):
             sys.exit(_ABORTED)
         except Exception as error:
             if settings.debug:
-                traceback.print_exc()
+                click.echo(masked(traceback.format_exc()), err=True)
             told = _told(error)
             _print(told)
             sys.exit(told.exit_code)
@@ -114,9 +115,9 @@ def _told(error: Exception) -> StreamfoldError:
 
 def _print(error: StreamfoldError) -> None:
     for line in error.cause.splitlines():
-        click.echo(f"error: {line}", err=True)
+        click.echo(f"error: {masked(line)}", err=True)
     if error.mend:
-        click.echo(f"hint: {error.mend}", err=True)
+        click.echo(f"hint: {masked(error.mend)}", err=True)
 
 
 @click.group(

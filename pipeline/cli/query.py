@@ -43,12 +43,12 @@ def command(
     if operator is None:
         if query is not None:
             raise click.UsageError("--read asks one operator: name it by --operator")
-        answer = client.entry(config.app.http, table, key)
+        answer = client.entry(config.app, table, key)
     else:
         if operator not in known[table].operators:
             expected = ", ".join(known[table].operators)
             raise click.BadParameter(f"found {operator}, expected one of {expected}", param_hint="--operator")
-        answer = client.readout(config.app.http, table, key, operator, query)
+        answer = client.readout(config.app, table, key, operator, query)
     if as_json:
         click.echo(json.dumps(answer, ensure_ascii=False))
         return

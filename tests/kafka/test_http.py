@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -130,6 +131,23 @@ def test_a_wrong_request_says_what_is_wrong(site: Site, path: str, body: bytes |
     assert found == status
     assert answer["error"]
     assert answer["mend"]
+
+
+def test_the_longest_key_can_be_asked_and_nothing_longer(site: Site) -> None:
+    assert site.ask(f"/tables/player/{'%00' * 4096}")[0] == 404
+    status, answer = site.ask(f"/tables/player/{'%00' * 5000}")
+    assert (status, answer["error"]) == (414, "the path has 15015 bytes")
+    status, said = site.ask(f"/tables/player/{'%00' * 100_000}")
+    assert status == 400
+    assert len(said) < 1_000
+
+
+def test_rubbish_ends_in_a_refusal(site: Site) -> None:
+    for rubbish in (b"\x16\x03\x01 no TLS here\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"y" * 9_000 + b"\r\n\r\n"):
+        with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+            connection.sendall(rubbish)
+            assert connection.recv(100).startswith(b"HTTP/1.0 400 ")
+    assert site.ask("/livez")[0] == 200
 
 
 def test_head_and_the_methods_that_are_allowed(site: Site) -> None:

@@ -114,7 +114,7 @@ def _kafka(security: KafkaSecurity) -> Iterator[Problem]:
                 ("security_protocol",), mismatch(security.security_protocol, f"{expected}: there is a {option}")
             )
     ssl = security.security_protocol.endswith("SSL")
-    for option in ("ssl_cafile", "ssl_certfile", "ssl_keyfile"):
+    for option in ("ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_key_password"):
         if not ssl and getattr(security, option) is not None:
             expected = alternatives(["SSL", "SASL_SSL"])
             yield Problem(
@@ -122,6 +122,8 @@ def _kafka(security: KafkaSecurity) -> Iterator[Problem]:
             )
     if security.ssl_keyfile is not None and security.ssl_certfile is None:
         yield Problem(("ssl_certfile",), "is missing, expected the certificate of ssl_keyfile")
+    if security.ssl_key_password is not None and security.ssl_certfile is None:
+        yield Problem(("ssl_certfile",), "is missing, expected the certificate whose key is locked")
 
 
 def check_app(app: App, declared: Mapping[str, Stream]) -> None:

@@ -11,8 +11,9 @@ from msgspec import Meta
 
 from operators.duration import seconds
 from operators.operator import Operator
-from pipeline.core.config.option import REQUIRED, Given, Held, Option, Secret
+from pipeline.core.config.option import REQUIRED, Given, Held, Option
 from pipeline.core.config.problem import alternatives
+from pipeline.core.secret import Secret
 
 T = TypeVar("T")
 
@@ -20,8 +21,10 @@ _LONGEST_NAME = 200
 _LONGEST_TOPIC = 249
 _LONGEST_DURATION = 7 * 86_400.0
 _LARGEST_WIDTH = 65_536
+_SHORTEST_TOKEN = 16
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+")
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _HOST_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<host>[A-Za-z0-9][A-Za-z0-9._-]*)):(?P<port>[0-9]{1,5})")
 
 
@@ -82,6 +85,12 @@ def texts(expected: str, doc: str) -> Option[Sequence[str], tuple[str, ...]]:
 def secret(doc: str) -> Option[str, Secret]:
     """Text that is never shown."""
     return Option(str, "text that isn't empty", doc=doc, convert=lambda text: Secret(_text(text)), is_secret=True)
+
+
+def token(doc: str) -> Option[str, Secret]:
+    """A secret that a header can carry."""
+    expected = f"at least {_SHORTEST_TOKEN} letters, digits and any of -._~+/, without spaces"
+    return Option(str, expected, doc=doc, convert=lambda text: Secret(_token(text)), is_secret=True)
 
 
 def widths(doc: str) -> Option[Mapping[str, int], Mapping[str, int]]:
@@ -153,6 +162,10 @@ def _plain(text: str, most: int) -> str:
 def _text(text: str) -> str:
     text.encode()  # a lone surrogate is a ValueError
     return _check(text, text)
+
+
+def _token(text: str) -> str:
+    return _check(text, _TOKEN.fullmatch(text) is not None and len(text) >= _SHORTEST_TOKEN)
 
 
 def _distinct(texts: tuple[str, ...]) -> tuple[str, ...]:

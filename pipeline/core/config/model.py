@@ -16,7 +16,8 @@ from operators.operator import Operator, Shape
 from pipeline.core.config import kinds
 from pipeline.core.config.checks import check_app, check_kafka, check_stream, check_table
 from pipeline.core.config.fingerprint import fingerprint
-from pipeline.core.config.option import Option, Secret
+from pipeline.core.config.option import Option
+from pipeline.core.secret import Secret
 
 Format = Literal["json", "msgpack", "float64", "float32"]
 TimeUnit = Literal["s", "ms", "us", "ns"]
@@ -143,6 +144,9 @@ class KafkaSecurity:
     ssl_keyfile: Option[str | None, str | None] = kinds.optional(
         kinds.text("a file's path", "The key of the client's certificate (PEM).", is_path=True)
     )
+    ssl_key_password: Option[str | None, Secret | None] = kinds.optional(
+        kinds.secret("What ssl_keyfile is locked with, best given as `${NAME}` or `file:PATH`.")
+    )
 
     def __post_init__(self) -> None:
         check_kafka(self)
@@ -163,6 +167,9 @@ class App:
     )
     http: Option[str, str] = kinds.address(
         "127.0.0.1:6066", "Where HTTP is served; worker i of `--workers` on port + i."
+    )
+    http_token: Option[str | None, Secret | None] = kinds.optional(
+        kinds.token("What whoever asks over HTTP has to show (Authorization: Bearer ...); /livez and /readyz are open.")
     )
     replication: Option[int, int] = kinds.count(1, 100, "Replicas of each topic that is made.")
     session_timeout: Option[str | float, float] = kinds.duration(

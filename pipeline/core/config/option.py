@@ -12,21 +12,13 @@ from typing import Any, Generic, Self, TypeVar, cast, overload
 import msgspec
 
 from pipeline.core.config.problem import ConfigError, Problem, mismatch
+from pipeline.core.secret import MASK
 
 Given = TypeVar("Given")
 Held = TypeVar("Held")
 
 REQUIRED: Any = object()
 """The default of an option that has none."""
-
-
-class Secret(str):
-    """Text that its repr doesn't show."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 class Option(Generic[Given, Held]):
@@ -93,7 +85,7 @@ class Option(Generic[Given, Held]):
             held = msgspec.convert(value, type)
             return self.convert(held) if self.convert else held
         except ValueError:
-            raise ValueError(mismatch("***" if self.is_secret else value, self.expected)) from None
+            raise ValueError(mismatch(MASK if self.is_secret else value, self.expected)) from None
 
 
 def options_of(cls: type) -> dict[str, Option[Any, Any]]:

@@ -11,7 +11,8 @@ import numpy as np
 from operators.operator import Field, Layout, Operator, Ring
 from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.config.operator_types import type_name
-from pipeline.core.config.option import Secret, options_of
+from pipeline.core.config.option import options_of
+from pipeline.core.secret import MASK, Secret
 
 GUARANTEE = "exactly once"
 
@@ -19,7 +20,7 @@ GUARANTEE = "exactly once"
 def summary(app: App) -> dict[str, Any]:
     """The whole app, ready for JSON. Durations are in seconds, sizes in bytes."""
     nested = {"tables", "streams", "kafka"}
-    settings = {name: getattr(app, name) for name in options_of(App) if name not in nested}
+    settings = {name: _open(getattr(app, name)) for name in options_of(App) if name not in nested}
     return settings | {
         "guarantee": GUARANTEE,
         "dead_letters": app.dead_letters,
@@ -63,7 +64,11 @@ def _ring_bytes(ring: Ring) -> int:
 
 def _security(app: App) -> dict[str, Any]:
     values = {name: getattr(app.kafka, name) for name in options_of(type(app.kafka))}
-    return {name: "***" if isinstance(value, Secret) else value for name, value in values.items() if value is not None}
+    return {name: _open(value) for name, value in values.items() if value is not None}
+
+
+def _open(value: object) -> object:
+    return MASK if isinstance(value, Secret) else value
 
 
 def _stream(app: App, stream: Stream) -> dict[str, Any]:

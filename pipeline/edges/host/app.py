@@ -16,6 +16,7 @@ from mode import ServiceT
 from mode.utils.logging import get_logger
 
 from pipeline.core.config.model import App
+from pipeline.core.secret import mask_logs
 from pipeline.edges.host.agents import broker_urls, credentials
 from pipeline.edges.host.service import PlaneService
 from pipeline.edges.kafka.client import ClientSettings
@@ -24,6 +25,7 @@ from pipeline.edges.metrics import Metrics
 from pipeline.edges.web.address import Address
 from pipeline.edges.web.errors import as_json
 from pipeline.edges.web.pages import PAGES, REQUEST_BYTES
+from pipeline.edges.web.server import BoundedWeb, bearer, bounded
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class FaustApp(faust.App):
     logger = get_logger("faust.app")
 
     def __init__(self, config: App, **options: Any) -> None:
+        mask_logs()
         self.config = config
         self.metrics = Metrics()
         self.address = Address.parse(config.http).settled()
@@ -67,7 +70,10 @@ class FaustApp(faust.App):
             web_bind=self.address.host,
             web_host=self.address.host,
             web_port=self.address.port,
-            web_application_options={"middlewares": [as_json], "client_max_size": REQUEST_BYTES},
+            web_application_options={
+                "middlewares": [as_json, bounded, *([bearer(config.http_token)] if config.http_token else [])],
+                "client_max_size": REQUEST_BYTES,
+            },
             web_router_enabled=False,
             web_tables_enabled=False,
             web_stats_enabled=False,
@@ -79,6 +85,9 @@ class FaustApp(faust.App):
         )
         for path, page in PAGES.items():
             self.page(path)(page)
+
+    def _new_web(self) -> BoundedWeb:
+        return BoundedWeb(self)
 
     async def on_first_start(self) -> None:
         """Faust's data folder is for tables of its own."""
@@ -97,6 +106,8 @@ class FaustApp(faust.App):
     def introduce(self) -> None:
         """The plane is started: say what runs, in the words of the configuration."""
         app = self.config
+        if not (self.address.loopback or app.http_token):
+            log.warning("whoever reaches http://%s may read all tables: set http_token in [app]", self.address)
         log.info("%s runs exactly once on %s, HTTP on http://%s", app.name, app.brokers, self.address)
         for table in app.tables.values():
             log.info("table %s: %s -> %s", table.name, table.stream.topic, app.output(table))

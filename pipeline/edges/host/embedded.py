@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +27,7 @@ def embedded_kafka(app: App, file: Path) -> Iterator[None]:
         InputError: the address is not one of this machine alone, asks for a login or TLS, or is in use.
         KafkaStateError: Kafka can't be fetched or started.
     """
-    if "," in app.brokers or not _loopback(Address.parse(app.brokers).host):
+    if "," in app.brokers or not Address.parse(app.brokers).loopback:
         raise InputError(
             f"--embedded needs one loopback address in `brokers`, found {app.brokers}",
             'set brokers = "localhost:9092" in [app], or run without --embedded',
@@ -43,10 +42,3 @@ def embedded_kafka(app: App, file: Path) -> Iterator[None]:
         finally:
             admin.close()
         yield
-
-
-def _loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

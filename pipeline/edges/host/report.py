@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from pipeline.core.secret import masked
 from pipeline.errors import RunError, StreamfoldError
 
 _THREADS_SECONDS = 1.0
@@ -21,11 +22,11 @@ def told(*, debug: bool = False) -> Iterator[None]:
         yield
     except Exception as error:
         if debug:
-            traceback.print_exception(error)
+            sys.stderr.write(masked("".join(traceback.format_exception(error))))
         kind = error if isinstance(error, StreamfoldError) else RunError(f"{type(error).__name__}: {error}")
-        sys.stderr.writelines(f"error: {line}\n" for line in kind.cause.splitlines())
+        sys.stderr.writelines(f"error: {masked(line)}\n" for line in kind.cause.splitlines())
         if kind.mend:
-            sys.stderr.write(f"hint: {kind.mend}\n")
+            sys.stderr.write(f"hint: {masked(kind.mend)}\n")
         sys.exit(kind.exit_code)
 
 

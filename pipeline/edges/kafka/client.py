@@ -14,6 +14,7 @@ from aiokafka.errors import (
     AuthenticationFailedError,
     AuthenticationMethodNotSupported,
     IllegalSaslStateError,
+    KafkaConnectionError,
     KafkaError,
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 
 
 _KNOCK_SECONDS = 0.25
+_SILENT = "it closes the connection at the first question"
+_FILES = "name readable PEM files in ssl_cafile, ssl_certfile and ssl_keyfile, and a locked key's ssl_key_password"
+_TLS_ALERT = 0x1503
+"""The first two bytes of a TLS alert, which a client that expects Kafka takes for the upper half of a length."""
+
 _REFUSED = (
     AuthenticationFailedError,
     AuthenticationMethodNotSupported,
@@ -67,6 +73,7 @@ class ClientSettings:
     ssl_cafile: str | None = None
     ssl_certfile: str | None = None
     ssl_keyfile: str | None = None
+    ssl_key_password: str | None = field(default=None, repr=False)
     client_id: str = "streamfold"
 
     @classmethod
@@ -95,12 +102,19 @@ class ClientSettings:
             Unreachable: none answered in time.
         """
         deadline = time.monotonic() + timeout
+        before: list[str | None] = []
         while True:
             failures = [
                 await self._knock(host, port, timeout) for host, port, _ in collect_hosts(self.bootstrap_servers)
             ]
             if None in failures:
                 return
+            if failures == before == [_SILENT] * len(failures):
+                raise KafkaStateError(
+                    f"the broker at {self.bootstrap_servers} answers, but {_SILENT[3:]}",
+                    "it asks for a login: set security_protocol, sasl_mechanism, sasl_username and sasl_password",
+                )
+            before = failures
             if time.monotonic() >= deadline:
                 raise Unreachable(
                     f"no broker at {self.bootstrap_servers} within {timeout:g} s ({failures[0]})",
@@ -115,15 +129,21 @@ class ClientSettings:
         try:
             async with asyncio.timeout(timeout):
                 connection = await create_conn(host, port, request_timeout_ms=5_000, **arguments)
-        except _REFUSED as error:
-            cause = f"the broker at {host}:{port} refuses the login: {error}"
-            raise KafkaStateError(cause, "correct sasl_mechanism, sasl_username and sasl_password") from None
-        except ssl.SSLError as error:
-            cause = f"no TLS with the broker at {host}:{port}: {error.reason or error}"
-            raise KafkaStateError(cause, "correct security_protocol and the ssl_ files") from None
         except (OSError, KafkaError, TimeoutError) as error:
+            if (refusal := _refusal(f"{host}:{port}", error)) is not None:
+                raise refusal from None
+            if isinstance(error, ConnectionResetError) and "ssl_context" in arguments:
+                return "it hangs up on TLS: see that this is its port for that"
             return str(error) or type(error).__name__
-        connection.close()
+        try:
+            # A broker that asks for a login still tells its versions to whoever did not log in, and then hangs up.
+            await connection.send(_LookupOnly([]))
+        except KafkaConnectionError:
+            return _SILENT
+        except (KafkaError, TimeoutError) as error:
+            return str(error) or type(error).__name__
+        finally:
+            connection.close()
         return None
 
     def _common(self) -> dict[str, Any]:
@@ -142,10 +162,41 @@ class ClientSettings:
         try:
             context = ssl.create_default_context(cafile=self.ssl_cafile)
             if self.ssl_certfile:
-                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile)
+                # Without a password the library would ask for one, at a terminal that may not be there.
+                context.load_cert_chain(self.ssl_certfile, self.ssl_keyfile, self.ssl_key_password or "")
         except (OSError, ssl.SSLError) as error:
             files = ", ".join(f for f in (self.ssl_cafile, self.ssl_certfile, self.ssl_keyfile) if f)
             reason = getattr(error, "strerror", None) or getattr(error, "reason", None) or "not a PEM file"
             cause = f"cannot read the certificates ({files}): {reason}"
-            raise InputError(cause, "name readable PEM files in ssl_cafile, ssl_certfile and ssl_keyfile") from error
+            raise InputError(cause, _FILES) from error
         return context
+
+
+def _refusal(broker: str, error: Exception) -> KafkaStateError | None:
+    """Why a broker that answers doesn't let us in; None if another try may go better."""
+    cause = error.__cause__
+    if isinstance(error, _REFUSED):
+        mend = "correct sasl_mechanism, sasl_username and sasl_password, and see that the user has such a password"
+        return KafkaStateError(f"the broker at {broker} refuses the login: {_sentence(error)}", mend)
+    if isinstance(cause, asyncio.IncompleteReadError) and (cause.expected or 0) >> 16 == _TLS_ALERT:
+        return KafkaStateError(f"the broker at {broker} asks for TLS", 'set security_protocol to "SSL" or "SASL_SSL"')
+    for failure in (error, cause):
+        if isinstance(failure, ssl.SSLCertVerificationError):
+            return KafkaStateError(
+                f"the certificate of the broker at {broker} is not to be trusted: {failure.verify_message}",
+                "set ssl_cafile to its authority's certificate, and call the broker in `brokers` what its own one says",
+            )
+        # A connection that ends in the middle of the handshake is what a broker leaves that is being stopped.
+        if isinstance(failure, ssl.SSLError) and not isinstance(failure, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+            reason = (failure.reason or str(failure)).lower().replace("_", " ")
+            mend = "correct security_protocol and the ssl_ files"
+            if "certificate" in reason or "handshake failure" in reason:
+                mend = "set ssl_certfile and ssl_keyfile to a certificate that the broker accepts"
+            return KafkaStateError(f"no TLS with the broker at {broker}: {reason}", mend)
+    return None
+
+
+def _sentence(error: Exception) -> str:
+    """What the broker says, where it says something."""
+    said = [part for part in error.args if isinstance(part, str)]
+    return said[0] if said else type(error).__name__

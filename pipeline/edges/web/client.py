@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from pipeline.core.config.model import App
 from pipeline.edges.web.address import Address
 from pipeline.edges.web.keys import segment_of
 from pipeline.errors import InputError, RunError
@@ -18,29 +19,29 @@ _SECONDS = 10.0
 Answer = Mapping[str, Any]
 
 
-def entry(address: str, table: str, key: str) -> Answer:
-    """A key's latest output record and its state, from whichever worker has it.
+def entry(app: App, table: str, key: str) -> Answer:
+    """A key's latest output record and its state, from whichever of the app's workers has it.
 
     Raises:
         RunError: no worker answers, or none has the key.
     """
-    return _find(address, f"/tables/{segment_of(table)}/{segment_of(key)}", None)
+    return _find(app, f"/tables/{segment_of(table)}/{segment_of(key)}", None)
 
 
-def readout(address: str, table: str, key: str, operator: str, query: list[float] | None) -> Answer:
+def readout(app: App, table: str, key: str, operator: str, query: list[float] | None) -> Answer:
     """What an operator's memory of a key gives for a query; raises as :func:`entry`, or if the query does not fit."""
     body = msgspec.json.encode({"operator": operator, "query": query})
-    return _find(address, f"/tables/{segment_of(table)}/{segment_of(key)}/read", body)
+    return _find(app, f"/tables/{segment_of(table)}/{segment_of(key)}/read", body)
 
 
-def _find(address: str, path: str, body: bytes | None) -> Answer:
+def _find(app: App, path: str, body: bytes | None) -> Answer:
     """Ask the first worker, then those that it names."""
-    waiting, asked = [address], set[str]()
+    waiting, asked = [app.http], set[str]()
     status, answer = HTTPStatus.MISDIRECTED_REQUEST, dict[str, Any]()
     while status is HTTPStatus.MISDIRECTED_REQUEST and waiting:
         worker = waiting.pop(0)
         asked.add(worker)
-        status, answer = _ask(Address.parse(worker), path, body)
+        status, answer = _ask(Address.parse(worker), path, body, app.http_token)
         waiting += [owner for owner in answer.get("owners", ()) if owner not in asked and owner not in waiting]
     if status is HTTPStatus.OK:
         return answer
@@ -48,14 +49,18 @@ def _find(address: str, path: str, body: bytes | None) -> Answer:
         raise RunError(
             f"none of the workers asked has this key: {', '.join(sorted(asked))}", "see that the key is right"
         )
-    kind = InputError if status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY) else RunError
+    if status is HTTPStatus.UNAUTHORIZED:
+        raise InputError("the worker asks for another token", "set `http_token` in [app] to the one that it runs with")
+    wrong = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_URI_TOO_LONG)
+    kind = InputError if status in wrong else RunError
     raise kind(str(answer.get("error", status.phrase)), str(answer.get("mend", "see the worker's log")))
 
 
-def _ask(address: Address, path: str, body: bytes | None) -> tuple[HTTPStatus, dict[str, Any]]:
+def _ask(address: Address, path: str, body: bytes | None, token: str | None) -> tuple[HTTPStatus, dict[str, Any]]:
     connection = HTTPConnection(address.advertised().host, address.port, timeout=_SECONDS)
     try:
-        connection.request("GET" if body is None else "POST", path, body)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("GET" if body is None else "POST", path, body, headers)
         response = connection.getresponse()
         return HTTPStatus(response.status), msgspec.json.decode(response.read(), type=dict[str, Any])
     except (OSError, HTTPException) as error:

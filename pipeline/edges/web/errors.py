@@ -9,6 +9,8 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
+from pipeline.core.secret import masked
+
 log = logging.getLogger(__name__)
 
 _MENDS = {
@@ -47,7 +49,7 @@ async def as_json(
     except Exception as error:
         log.exception("%s %s failed", request.method, request.path)
         return json_response(
-            {"error": f"{type(error).__name__}: {error}", "mend": "see the worker's log"},
+            {"error": masked(f"{type(error).__name__}: {error}"), "mend": "see the worker's log"},
             HTTPStatus.INTERNAL_SERVER_ERROR,
         )
 
