@@ -23,6 +23,7 @@ from aiokafka.errors import (
 from pipeline.core.config.model import App
 from pipeline.core.partition import Partition
 from pipeline.edges.kafka.admin import Admin
+from pipeline.edges.kafka.backoff import Backoff
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import PartitionError
@@ -45,7 +46,8 @@ EVENTS_A_DRAIN = 20_000
 _IDLE_SECONDS = 0.1
 _HELD_SECONDS = 0.01
 _LOOP_TURNS = 4
-_AGAIN_SECONDS = 0.5
+_AGAIN_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 2.0
 STOP_SECONDS = 9.0
 
 
@@ -66,6 +68,7 @@ class Plane:
         self._watches: list[asyncio.Task[None]] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._failing_since: dict[TopicPartition, float] = {}
+        self._retries = Backoff(_AGAIN_SECONDS, _LONGEST_PAUSE_SECONDS)
 
     async def start(self) -> None:
         """Find the broker, see that the topics are as they should be, join the group.
@@ -189,8 +192,10 @@ class Plane:
                 ) from error
             except KafkaError as error:
                 log.warning("the consumer reports %r; going on", error)
-                await asyncio.sleep(_AGAIN_SECONDS)
+                await asyncio.sleep(self._retries.failed())
                 continue
+            if not self._failing_since:
+                self._retries.succeeded()
             for batch in drained:
                 self._failing_since.pop(batch.tp, None)
                 await _turns()
@@ -206,7 +211,7 @@ class Plane:
         if time.monotonic() - since > self.app.broker_timeout:
             raise KafkaStateError(failure.cause, "see the broker's log for this partition") from failure
         log.warning("%s; fetching again", failure)
-        await asyncio.sleep(_AGAIN_SECONDS)
+        await asyncio.sleep(self._retries.failed())
 
 
 async def _turns() -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
-import random
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -21,11 +20,12 @@ from aiokafka import TopicPartition
 
 from pipeline.core.batch import WireBatch
 from pipeline.core.partition import Cut, GapError, Partition
+from pipeline.edges.kafka.backoff import Backoff
 from pipeline.edges.kafka.commit import Committer
 from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, TransactionError, Unreachable
 from pipeline.edges.kafka.restore import Restore
 from pipeline.edges.kafka.world import World
-from pipeline.errors import KafkaStateError
+from pipeline.errors import KafkaStateError, RunError, StreamfoldError
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,10 @@ BARE_MOVE_SECONDS = 5.0
 PARK_SECONDS = 5.0
 CLOSE_SECONDS = 3.0
 LOOP_STEP_SECONDS = 0.05
+FAILURES_IN_A_ROW = 5
 _AGAIN_SECONDS = 0.1
+_RESTART_SECONDS = 0.2
+_LONGEST_PAUSE_SECONDS = 2.0
 
 
 class Phase(enum.Enum):
@@ -77,6 +80,8 @@ class Task:
         self._in_flight: Cut | None = None
         self._last_commit = 0.0
         self._trouble_since: float | None = None
+        self._retries = Backoff(_AGAIN_SECONDS, _LONGEST_PAUSE_SECONDS)
+        self._restarts = Backoff(_RESTART_SECONDS, _LONGEST_PAUSE_SECONDS)
         self._broken: Exception | None = None
         self._life: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -195,11 +200,19 @@ class Task:
                     else:
                         await asyncio.sleep(_AGAIN_SECONDS)
                 except (Superseded, GapError, Failed, InDoubt, Unreachable) as trouble:
-                    self.partition = None
-                    self._enter(Phase.WAITING)
+                    self._drop_state()
                     await self._stumble(trouble)
+                except StreamfoldError:
+                    raise
+                except Exception as error:
+                    self._drop_state()
+                    await self._start_over(error)
         finally:
             self._idle.set()
+
+    def _drop_state(self) -> None:
+        self.partition = None
+        self._enter(Phase.WAITING)
 
     async def _assignment_given(self) -> None:
         """Wait for the partition; the time without it is not time without progress."""
@@ -306,6 +319,8 @@ class Task:
         self.committed = cut.next_offset
         self._in_flight = None
         self._trouble_since = None
+        self._retries.succeeded()
+        self._restarts.succeeded()
         self._world.metrics.committed(self._stream.name, self.tp, cut, time.monotonic() - began)
 
     async def _cut(self) -> Cut:
@@ -359,5 +374,19 @@ class Task:
             ) from trouble
         log.warning("%s: %s; trying again", self.name, trouble)
         beat = self._world.app.session_timeout / 5
-        pause = beat if isinstance(trouble, Fenced) else 0.1
-        await asyncio.sleep(pause * random.uniform(1, 2))
+        pause = self._retries.failed()
+        # Who fenced us commits soon, or is fenced in its turn: two that hurry would do nothing else.
+        await asyncio.sleep(beat + pause if isinstance(trouble, Fenced) else pause)
+
+    async def _start_over(self, error: Exception) -> None:
+        """Something that nobody foresaw: the state is restored, unless it keeps happening."""
+        await self._committer.abandon()
+        pause = self._restarts.failed()
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        if self._restarts.failures >= FAILURES_IN_A_ROW:
+            raise RunError(
+                f"{self.name} failed {self._restarts.failures} times in a row, at last with an unexpected {what}",
+                "nothing is lost or half committed; run with --debug for the details, and report them",
+            ) from error
+        log.warning("%s: unexpected %s; restoring it", self.name, what, exc_info=log.isEnabledFor(logging.DEBUG))
+        await asyncio.sleep(pause)
