@@ -8,23 +8,40 @@ from operators.columns.grouping import Block, Floats
 from operators.matrices.pair_runs import Run, own_places
 
 
-def predictions(run: Run, block: Block, total: Floats, query: Floats, l2: Floats) -> tuple[Floats, Floats]:
+def grams(run: Run, total: Floats, *, before: bool) -> Floats:
+    """The memory G that was ``total`` (g, d, d), as it is after each event, or ``before`` it: (g, L, d, d).
+
+    The first d of the values of the run are its keys.
+    """
+    d, first = total.shape[1], int(before)
+    length = run.key.shape[1] - first
+    result = np.empty((len(run.key), length + first, d, d))
+    result[:, :first] = total[:, None]
+    np.multiply(run.key[:, :length, :, None], run.value[:, :length, None, :d], out=result[:, first:])
+    for rank in range(length):
+        old = result[:, rank - 1 + first] if rank + first else total
+        if not run.lasting:
+            left = run.since[:, 0] if rank == 0 else run.between[:, rank, rank - 1, None]
+            old = left[:, :, None] * old
+        result[:, rank + first] += old
+    return result
+
+
+def predictions(
+    run: Run, block: Block, gram: Floats, moment: Floats, query: Floats, l2: Floats
+) -> tuple[Floats, Floats]:
     """For each query (g, L, d_k), at its event, the prediction q A^-1 R, (g, L, d_v), and q A^-1 q^T, (g, L).
 
-    The values of the run are (k, v), so that G and R are side by side in the ``total`` (g, d_k, d_k + d_v) of what was
-    before; A is G + l2 I with an ``l2`` (g, L) of each event's own. What fills the block up is not solved for.
+    A is G + l2 I with a ``gram`` G (g, L, d_k, d_k), which is overwritten, and an ``l2`` (g, L) of each event's own. R is
+    what the run reads of its values (k, v), and of the ``moment`` (g, d_k, d_v) of what was before. What fills the block
+    up is not solved for.
     """
-    g, length, d_k = query.shape
-    terms = np.empty((g, 1 + length, d_k, d_k))
-    terms[:, 0] = total[:, :, :d_k]
-    np.multiply(run.key[:, :, :, None], run.value[:, :, None, :d_k], out=terms[:, 1:])
-    weights = np.concatenate([run.since, run.between], axis=2)
-    grams = (weights @ terms.reshape(g, 1 + length, -1)).reshape(-1, d_k, d_k)
+    d_k = query.shape[-1]
     own = own_places(block)
-    x = np.zeros((g * length, d_k))
-    x[own] = solve(grams[own], query.reshape(-1, d_k)[own], l2.reshape(-1)[own])
+    x = np.zeros((l2.size, d_k))
+    x[own] = solve(gram.reshape(-1, d_k, d_k)[own], query.reshape(-1, d_k)[own], l2.reshape(-1)[own])
     x = x.reshape(query.shape)
-    return run.read(total[:, :, d_k:], x, run.value[:, :, d_k:]), (x * query).sum(axis=-1)
+    return run.read(moment, x, run.value[:, :, d_k:]), (x * query).sum(axis=-1)
 
 
 def solve(gram: Floats, query: Floats, l2: Floats) -> Floats:

@@ -19,13 +19,15 @@ class Run:
     """L events of g groups: ``key`` (g, L, d_k) and ``value`` (g, L, d_v).
 
     What is left, at each event, of the memory from before is ``since`` (g, L, 1), of what event j wrote ``between``
-    (g, L, L), which is 0 for those yet to come. Without decays both are the same for all groups.
+    (g, L, L), which is 0 for those yet to come. If the memory is ``lasting``, without decays, both are the same for all
+    groups.
     """
 
     key: Floats
     value: Floats
     since: Floats
     between: Floats
+    lasting: bool
 
     @classmethod
     def of(cls, block: Block, key: Floats, value: Floats, kept: Floats | None) -> Run:
@@ -36,12 +38,12 @@ class Run:
         length = len(block.events)
         key, value = laid(block, key, 0.0), laid(block, value, 0.0)
         if kept is None:
-            return cls(key, value, np.ones((1, length, 1)), np.tri(length)[None])
+            return cls(key, value, np.ones((1, length, 1)), np.tri(length)[None], lasting=True)
         left = laid(block, kept, 1.0)
         # Row i of column j is what is left at event i of what event j wrote: the product of what came between.
         between = np.where(np.tri(length, k=-1, dtype=bool), left[:, :, None], 1.0)
         between = np.tril(np.multiply.accumulate(between, axis=1))
-        return cls(key, value, np.multiply.accumulate(left, axis=1)[:, :, None], between)
+        return cls(key, value, np.multiply.accumulate(left, axis=1)[:, :, None], between, lasting=False)
 
     def read(self, memory: Floats, query: Floats, written: Floats) -> Floats:
         """What each query (g, L, d_k) reads right after its event, (g, L, d_v), if u is ``written`` (g, L, d_v)."""

@@ -13,7 +13,7 @@ from operators.columns.newest_time import pass_time
 from operators.columns.scan import add_sums, two_sum
 from operators.duration import Duration, length
 from operators.matrices.feature_maps import FEATURE_MAPS, FeatureMapName
-from operators.matrices.least_squares import predictions, solve
+from operators.matrices.least_squares import grams, predictions, solve
 from operators.matrices.pair_runs import Run
 from operators.operator import Algebra, Batch, Field, Layout, OperatorError, Readout, Shape, State
 from operators.options import number, one_of
@@ -162,8 +162,10 @@ class Ridge(Attention):
             run = Run.of(block, weighted, pairs, kept)
             high, low = state["sum"][block.groups], state["lost"][block.groups]
             if queries is not None:
+                gram, moment = np.split(high + low, [keys.shape[1]], axis=2)
+                gram = grams(run, gram, before=self.readout == "before")
                 asked, events = run.before() if self.readout == "before" else run, block.events.T
-                value, square = predictions(asked, block, high + low, queries[events], self.l2 * unit[events])
+                value, square = predictions(asked, block, gram, moment, queries[events], self.l2 * unit[events])
                 block.put(value.swapaxes(0, 1), predicted)
                 block.put((unit[events] * square).T, leverage)
             high, error = two_sum(run.left(high), run.total(run.value))
