@@ -28,19 +28,19 @@ def grams(run: Run, total: Floats, *, before: bool) -> Floats:
 
 
 def predictions(
-    run: Run, block: Block, gram: Floats, moment: Floats, query: Floats, l2: Floats
+    run: Run, block: Block, gram: Floats, moment: Floats, query: Floats, *, l2: Floats
 ) -> tuple[Floats, Floats]:
     """For each query (g, L, d_k), at its event, the prediction q A^-1 R, (g, L, d_v), and q A^-1 q^T, (g, L).
 
-    A is G + l2 I with a ``gram`` G (g, L, d_k, d_k), which is overwritten, and an ``l2`` (g, L) of each event's own. R is
-    what the run reads of its values (k, v), and of the ``moment`` (g, d_k, d_v) of what was before. What fills the block
-    up is not solved for.
+    A is G + l2 I with a ``gram`` G (g, L, d_k, d_k), which is overwritten, and an ``l2`` (g, L) of each event's own. R
+    is what the run reads of its values, (k, v), and of the ``moment`` (g, d_k, d_v) before it. What fills the block up
+    is not solved for.
     """
     d_k = query.shape[-1]
     own = own_places(block)
-    x = np.zeros((l2.size, d_k))
-    x[own] = solve(gram.reshape(-1, d_k, d_k)[own], query.reshape(-1, d_k)[own], l2.reshape(-1)[own])
-    x = x.reshape(query.shape)
+    x = np.zeros_like(query)
+    flat = x.reshape(-1, d_k)
+    flat[own] = solve(gram.reshape(-1, d_k, d_k)[own], query.reshape(-1, d_k)[own], l2.reshape(-1)[own])
     return run.read(moment, x, run.value[:, :, d_k:]), (x * query).sum(axis=-1)
 
 

@@ -165,7 +165,7 @@ class Ridge(Attention):
                 gram, moment = np.split(high + low, [keys.shape[1]], axis=2)
                 gram = grams(run, gram, before=self.readout == "before")
                 asked, events = run.before() if self.readout == "before" else run, block.events.T
-                value, square = predictions(asked, block, gram, moment, queries[events], self.l2 * unit[events])
+                value, square = predictions(asked, block, gram, moment, queries[events], l2=self.l2 * unit[events])
                 block.put(value.swapaxes(0, 1), predicted)
                 block.put((unit[events] * square).T, leverage)
             high, error = two_sum(run.left(high), run.total(run.value))
