@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.core.config.model import App, Stream, Table
+    from pipeline.core.config.model import App, Dedupe, Stream, Table
 
-__all__ = ["App", "Stream", "Table", "run"]
+__all__ = ["App", "Dedupe", "Stream", "Table", "run"]
 
 
 def run(app: "App") -> None:

@@ -1,7 +1,7 @@
 """What a pipeline is made of, from a TOML file or from Python."""
 
 from pipeline.core.config.load import load, loads
-from pipeline.core.config.model import App, KafkaSecurity, Stream, Table
+from pipeline.core.config.model import App, Dedupe, KafkaSecurity, Stream, Table
 from pipeline.core.config.problem import ConfigError, Problem
 
-__all__ = ["App", "ConfigError", "KafkaSecurity", "Problem", "Stream", "Table", "load", "loads"]
+__all__ = ["App", "ConfigError", "Dedupe", "KafkaSecurity", "Problem", "Stream", "Table", "load", "loads"]

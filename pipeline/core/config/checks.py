@@ -11,7 +11,7 @@ from pipeline.core.config.kinds import topic_name
 from pipeline.core.config.problem import ConfigError, Problem, alternatives, mismatch, shown, unknown
 
 if TYPE_CHECKING:
-    from pipeline.core.config.model import App, KafkaSecurity, Stream, Table
+    from pipeline.core.config.model import App, Dedupe, KafkaSecurity, Stream, Table
 
 RESERVED = ("key", "time", "partition", "offset")
 """Fields of every output record; the names of operators come after them."""
@@ -58,13 +58,33 @@ def _binary(stream: Stream) -> Iterator[Problem]:
             yield Problem(("vectors", field), unknown("field", field, stream.fields))
 
 
+def check_dedupe(dedupe: Dedupe) -> None:
+    """That only a window of time is bounded in events too."""
+    if dedupe.seconds is None and dedupe.max_events is not None:
+        refuse([Problem(("max_events",), mismatch(dedupe.max_events, "nothing: the window is a number of events"))])
+
+
 def check_table(table: Table) -> None:
     """The names of a table's operators, the fields they read, and whether their shapes fit."""
-    refuse(
+    operators = (
         problem.under("operators", name)
         for name, operator in table.operators.items()
         for problem in _operator(table, name, operator)
     )
+    refuse((*operators, *_ids(table)))
+
+
+def _ids(table: Table) -> Iterator[Problem]:
+    if table.dedupe is None:
+        return
+    path, field, stream = ("dedupe", "field"), table.dedupe.field, table.stream
+    if stream.binary:
+        yield Problem(path, mismatch(field, f"none: {stream.format} records hold numbers, ids are text or integers"))
+    elif field in {stream.key, stream.time}:
+        what = "key" if field == stream.key else "time"
+        yield Problem(path, mismatch(field, f"an event's id: the stream {shown(stream.name)} has it as its {what}"))
+    elif field in stream.vectors:
+        yield Problem(path, mismatch(field, f"text or an integer: the stream {shown(stream.name)} has it as a vector"))
 
 
 def _operator(table: Table, name: str, operator: Operator) -> Iterator[Problem]:

@@ -20,7 +20,9 @@ T = TypeVar("T")
 _LONGEST_NAME = 200
 _LONGEST_TOPIC = 249
 _LONGEST_DURATION = 7 * 86_400.0
+_LONGEST_AGE = 3_650 * 86_400.0
 _LARGEST_WIDTH = 65_536
+_LONGEST_LOOK_BACK = 10_000_000
 _SHORTEST_TOKEN = 16
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+")
@@ -121,6 +123,19 @@ def duration(default: str, doc: str) -> Option[str | float, float]:
     return Option(str | float, expected, default, doc=doc, convert=_seconds, in_file=DurationText)
 
 
+def age(doc: str) -> Option[str | float | None, float | None]:
+    """A time span that may be long, or left out. Held in seconds."""
+    expected = 'a duration from 1s to 3650d, like "15m", "12h" or "30d"'
+    return optional(Option(str | float, expected, doc=doc, convert=_age, in_file=DurationText))
+
+
+def look_back(doc: str) -> Option[int | str, int | str]:
+    """How far back: a number of events, or a time span as text like "10m". Held as given."""
+    events = Annotated[int, Meta(ge=1, le=_LONGEST_LOOK_BACK)]
+    expected = f'a number of events from 1 to {_LONGEST_LOOK_BACK:,}, or a duration from 1ms to 7d, like "10m"'
+    return Option(events | str, expected, doc=doc, convert=_look_back, in_file=events | DurationText)
+
+
 def address(default: str, doc: str) -> Option[str, str]:
     """host:port."""
     return Option(str, f'host:port, like "{default}"', default, doc=doc, convert=_address)
@@ -176,9 +191,20 @@ def _keyed_by_text(values: Mapping[str, T]) -> Mapping[str, T]:
     return _check(dict(values), all(map(_text, values)))
 
 
+def _age(value: str | float) -> float:
+    span = seconds(value) if isinstance(value, str) else value
+    return _check(span, 1.0 <= span <= _LONGEST_AGE)
+
+
 def _seconds(value: str | float) -> float:
     span = seconds(value) if isinstance(value, str) else value
     return _check(span, 0.001 <= span <= _LONGEST_DURATION)
+
+
+def _look_back(value: int | str) -> int | str:
+    if isinstance(value, str):
+        _seconds(value)
+    return value
 
 
 def _addresses(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from operators import Operator
 from pipeline.core.config.environment import expand
-from pipeline.core.config.model import App, KafkaSecurity, Stream, Table
+from pipeline.core.config.model import App, Dedupe, KafkaSecurity, Stream, Table
 from pipeline.core.config.operator_types import make_operator
 from pipeline.core.config.option import Option, options_of
 from pipeline.core.config.positions import key_lines, nearest_line
@@ -108,14 +108,18 @@ class _Reader:
         return self._build(path, Stream, name=name, **self._options(path, Stream, given, inner=("name",)))
 
     def _table(self, path: Path, name: str, given: Tree, streams: Mapping[str, Stream | None]) -> Table | None:
-        inner = ("name", "stream", "operators", "metrics_keys")
-        options = self._options(path, Table, given, inner=inner, known=("stream", "operators", "metrics"))
+        inner = ("name", "stream", "operators", "dedupe", "metrics_keys")
+        options = self._options(path, Table, given, inner=inner, known=("stream", "operators", "dedupe", "metrics"))
         options["operators"] = {
             operator: self._operator((*path, "operators", operator), table)
             for operator, table in self._sections(path, given, "operators").items()
         }
         if not options["operators"]:
             self._problem((*path, "operators"), 'is missing, expected one at least, like games = { type = "count" }')
+        if "dedupe" in given:
+            there: Path = (*path, "dedupe")
+            dedupe = self._options(there, Dedupe, self._table_at(there, given["dedupe"]))
+            options["dedupe"] = self._build(there, Dedupe, **dedupe)
         if "metrics" in given:
             options |= self._metrics((*path, "metrics"), given["metrics"])
         stream = self._stream_of(path, given, streams)

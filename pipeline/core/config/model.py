@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from operators.duration import seconds
 from operators.operator import Operator, Shape
 from pipeline.core.config import kinds
-from pipeline.core.config.checks import check_app, check_kafka, check_stream, check_table
+from pipeline.core.config.checks import check_app, check_dedupe, check_kafka, check_stream, check_table
 from pipeline.core.config.fingerprint import fingerprint
 from pipeline.core.config.option import Option
 from pipeline.core.secret import Secret
@@ -25,9 +26,12 @@ Start = Literal["earliest", "latest"]
 Emit = Literal["every", "commit"]
 Missing = Literal["dead-letter", "skip"]
 OnError = Literal["dead-letter", "stop"]
-OnNull = Literal["dead-letter"]
+OnNull = Literal["dead-letter", "delete"]
+OnFull = Literal["stop", "evict"]
 Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+_MOST_EVENTS = 100_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,42 @@ class Stream:
 
 
 @dataclass(frozen=True)
+class Dedupe:
+    """Events that come again are folded once: an event is a duplicate if one of the same key and id was folded lately.
+
+    "Lately" is among the ``reach`` records of its partition before it and, if ``window`` is a duration, at most
+    ``seconds`` of event time away.
+    """
+
+    field: Option[str, str] = kinds.text(
+        "a field's name", "The field of the value with the event's id: text or integer."
+    )
+    window: Option[int | str, int | str] = kinds.look_back(
+        "How far back ids are remembered: the last records of a partition, by their number or by event time."
+    )
+    max_events: Option[int | None, int | None] = kinds.optional(
+        kinds.count(
+            _MOST_EVENTS,
+            10_000_000,
+            f"With a duration: the most of a partition's last records that are looked back on. [{_MOST_EVENTS}]",
+        )
+    )
+
+    def __post_init__(self) -> None:
+        check_dedupe(self)
+
+    @property
+    def reach(self) -> int:
+        """How many of a partition's last records are looked back on."""
+        return self.window if isinstance(self.window, int) else self.max_events or _MOST_EVENTS
+
+    @property
+    def seconds(self) -> float | None:
+        """How far apart the event times of an event and its duplicate may be; None: any time."""
+        return seconds(self.window) if isinstance(self.window, str) else None
+
+
+@dataclass(frozen=True)
 class Table:
     """Keyed state, kept from a stream by operators. An operator's name is its field in the output record."""
 
@@ -93,10 +133,22 @@ class Table:
         OnError, "dead-letter", "What becomes of an event that can't be folded: a dead letter, or the worker stops."
     )
     on_null: Option[OnNull, OnNull] = kinds.choice(
-        OnNull, "dead-letter", "What becomes of a record with a null value: a dead letter."
+        OnNull, "dead-letter", "What becomes of a record with a null value: a dead letter, or its key is dropped."
     )
     metrics_keys: Option[Sequence[str], tuple[str, ...]] = kinds.texts(
         "a list of different keys", "The keys whose values are exposed as metrics."
+    )
+    dedupe: Option[Dedupe | None, Dedupe | None] = kinds.optional(
+        kinds.instance(Dedupe, "Events that came before, by their ids, are neither folded nor published.")
+    )
+    ttl: Option[str | float | None, float | None] = kinds.age(
+        "A key is dropped when no event of it came for so long, in event time. Left out: never."
+    )
+    max_keys: Option[int | None, int | None] = kinds.optional(
+        kinds.count(1, 1_000_000_000, "How many keys the table may have in each partition. Left out: any number.")
+    )
+    on_full: Option[OnFull, OnFull] = kinds.choice(
+        OnFull, "stop", "What a key beyond max_keys does: the worker stops, or the key whose last event is oldest goes."
     )
 
     def __post_init__(self) -> None:
@@ -212,6 +264,10 @@ class App:
     def fields_read(self, stream: Stream) -> Mapping[str, Shape]:
         """Every field of a stream that some table's operators read, with its shape."""
         return {field: shape for table in self.tables_of(stream) for field, shape in table.inputs.items()}
+
+    def ids_read(self, stream: Stream) -> frozenset[str]:
+        """The fields of a stream by which some table knows duplicates."""
+        return frozenset(table.dedupe.field for table in self.tables_of(stream) if table.dedupe is not None)
 
     def fingerprint(self, table: Table) -> str:
         """Names the meaning of a table's state: 16 hexadecimal digits that change when older state can't be read on."""

@@ -11,7 +11,7 @@ import msgspec
 
 from operators import TYPES, Operator
 from pipeline.core.config.kinds import DurationText, NameText
-from pipeline.core.config.model import App, KafkaSecurity, Stream, Table
+from pipeline.core.config.model import App, Dedupe, KafkaSecurity, Stream, Table
 from pipeline.core.config.operator_types import listed, takes_duration
 from pipeline.core.config.option import Option, options_of
 
@@ -24,10 +24,12 @@ def schema() -> Schema:
     """The schema, in the terms of JSON Schema 2020-12."""
     app = _object(App, inner=("tables", "streams", "kafka"))
     app["properties"]["kafka"] = {"description": App.kafka.doc, **_object(KafkaSecurity)}
-    table = _object(Table, inner=("name", "stream", "operators", "metrics_keys"), required=("stream", "operators"))
+    nested = ("name", "stream", "operators", "dedupe", "metrics_keys")
+    table = _object(Table, inner=nested, required=("stream", "operators"))
     table["properties"] |= {
         "stream": {"type": "string", "description": Table.stream.doc},
         "operators": {"description": Table.operators.doc, **_by_name(_operator())},
+        "dedupe": _object(Dedupe) | {"description": Table.dedupe.doc},
         "metrics": _closed({"keys": _option(Table.metrics_keys)}, ()),
     }
     properties = {

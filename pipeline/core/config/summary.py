@@ -24,7 +24,7 @@ def summary(app: App) -> dict[str, Any]:
     return settings | {
         "guarantee": GUARANTEE,
         "dead_letters": app.dead_letters,
-        "kafka": None if app.kafka is None else _security(app),
+        "kafka": None if app.kafka is None else _given(app.kafka),
         "streams": {name: _stream(app, stream) for name, stream in app.streams.items()},
         "tables": {name: _table(app, table) for name, table in app.tables.items()},
     }
@@ -62,8 +62,8 @@ def _ring_bytes(ring: Ring) -> int:
     return ring.length * math.prod(ring.shape) * np.dtype(np.float64).itemsize
 
 
-def _security(app: App) -> dict[str, Any]:
-    values = {name: getattr(app.kafka, name) for name in options_of(type(app.kafka))}
+def _given(options: object) -> dict[str, Any]:
+    values = {name: getattr(options, name) for name in options_of(type(options))}
     return {name: _open(value) for name, value in values.items() if value is not None}
 
 
@@ -78,12 +78,13 @@ def _stream(app: App, stream: Stream) -> dict[str, Any]:
 
 
 def _table(app: App, table: Table) -> dict[str, Any]:
-    nested = {"name", "stream", "operators", "output"}
+    nested = {"name", "stream", "operators", "output", "dedupe"}
     return {
         "stream": table.stream.name,
         "output": app.output(table),
         "changelog": app.changelog(table),
         **{name: getattr(table, name) for name in options_of(Table) if name not in nested},
+        "dedupe": None if table.dedupe is None else _given(table.dedupe),
         "fingerprint": app.fingerprint(table),
         "state_bytes": state_bytes(table),
         "operators": {

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from operators import Count, Ewma, KvWindow, LinearAttention, Mean, WeightedMovingMean
-from pipeline import App, Stream, Table
+from pipeline import App, Dedupe, Stream, Table
 from pipeline.core.config import ConfigError, load, loads
 
 FILE = Path(__file__).parent / "good.toml"
@@ -73,6 +73,7 @@ def test_every_option_reaches_its_object() -> None:
         on_error = "stop"
         on_null = "dead-letter"
         metrics.keys = ["x", "y"]
+        dedupe = { field = "id", window = "10m", max_events = 5000 }
         operators.mean = { type = "mean", value = "a b", publish = "both" }
     """
     app = loads(text, "f", {})
@@ -89,7 +90,18 @@ def test_every_option_reaches_its_object() -> None:
     }
     operators = {"mean": Mean(value="a b", publish="both")}
     assert app.tables == {
-        "t": Table("t", app.streams["s"], operators, "commit", "o", "skip", "stop", "dead-letter", ["x", "y"])
+        "t": Table(
+            "t",
+            app.streams["s"],
+            operators,
+            "commit",
+            "o",
+            "skip",
+            "stop",
+            "dead-letter",
+            ["x", "y"],
+            dedupe=Dedupe("id", window="10m", max_events=5000),
+        )
     }
 
 

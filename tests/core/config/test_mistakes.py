@@ -121,6 +121,36 @@ MISTAKES = [
     ('"player-averages"', '"arcade-machine"', "tables.machine.output", 'the output of the table "player"'),
     ('"player-averages"', '"arcade-dead-letters"', "tables.player.output", "the dead letters"),
     ('"player-averages"', '"arcade-player-changelog"', "tables.player.output", "the changelog"),
+    # duplicates
+    ('output = "pl', 'dedupe = { field = "id" }\noutput = "pl', "tables.player.dedupe.window", "is missing"),
+    ('output = "pl', 'dedupe = { window = 9 }\noutput = "pl', "tables.player.dedupe.field", "is missing"),
+    ('output = "pl', 'dedupe = 9\noutput = "pl', "tables.player.dedupe", "found 9, expected a table"),
+    (
+        'output = "pl',
+        'dedupe = { field = "id", window = 0 }\noutput = "pl',
+        "tables.player.dedupe.window",
+        'found 0, expected a number of events from 1 to 10,000,000, or a duration from 1ms to 7d, like "10m"',
+    ),
+    ('output = "pl', 'dedupe = { field = "id", window = "9" }\noutput = "pl', "tables.player.dedupe.window", '"10m"'),
+    ('output = "pl', 'dedupe = { field = "id", windw = 9 }\noutput = "pl', "tables.player.dedupe.windw", '"window"?'),
+    (
+        'output = "pl',
+        'dedupe = { field = "id", window = 9, max_events = 5 }\noutput = "pl',
+        "tables.player.dedupe.max_events",
+        "found 5, expected nothing: the window is a number of events",
+    ),
+    (
+        'output = "pl',
+        'dedupe = { field = "player", window = 9 }\noutput = "pl',
+        "tables.player.dedupe.field",
+        'found "player", expected an event\'s id: the stream "scores" has it as its key',
+    ),
+    (
+        'stream = "raw"',
+        'dedupe = { field = "x", window = 9 }\nstream = "raw"',
+        "tables.machine.dedupe.field",
+        "ids are text or integers",
+    ),
     # logins
     (
         '"100ms"',

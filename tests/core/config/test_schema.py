@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from operators import TYPES
-from pipeline.core.config import App, KafkaSecurity, Stream, Table
+from pipeline.core.config import App, Dedupe, KafkaSecurity, Stream, Table
 from pipeline.core.config.option import options_of
 from pipeline.core.config.schema import schema
 
@@ -47,6 +47,9 @@ def test_good_files_pass(text: str) -> None:
         ('"30s" }', "30 }", "$.tables.player.operators.recent"),
         ('half_life = "30s"', 'heads = ["30s", 60]', "$.tables.player.operators.recent"),
         ('"count" }', '"count", publish = "all" }', "$.tables.player.operators.games"),
+        ('output = "pl', 'dedupe = { field = "id", window = 0 }\noutput = "pl', "$.tables.player.dedupe.window"),
+        ('output = "pl', 'dedupe = { field = "id", window = "9" }\noutput = "pl', "$.tables.player.dedupe.window"),
+        ('output = "pl', 'dedupe = { window = 9 }\noutput = "pl', "$.tables.player.dedupe"),
     ],
 )
 def test_mistakes_do_not(old: str, new: str, path: str) -> None:
@@ -71,6 +74,7 @@ def test_every_option_of_the_model_and_every_operator_is_in_it() -> None:
     table = made["tables"]["additionalProperties"]["properties"]
     assert set(app) == set(options_of(App)) - {"tables", "streams"}
     assert set(app["kafka"]["properties"]) == set(options_of(KafkaSecurity))
+    assert set(table["dedupe"]["properties"]) == set(options_of(Dedupe))
     assert set(made["streams"]["additionalProperties"]["properties"]) == set(options_of(Stream)) - {"name"}
     assert set(table) == (set(options_of(Table)) - {"name", "metrics_keys"}) | {"metrics"}
     named = [one["properties"]["type"].get("const") for one in table["operators"]["additionalProperties"]["anyOf"]]
