@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,25 @@ class Events:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+@dataclass(frozen=True)
+class Deletes:
+    """Records that ask for a key to be dropped, by their places in the wire batch, ascending."""
+
+    places: list[int]
+    keys: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def split(self, place: int) -> tuple[Deletes, Deletes]:
+        """Those before this place, and the others."""
+        at = bisect_left(self.places, place)
+        return Deletes(self.places[:at], self.keys[:at]), Deletes(self.places[at:], self.keys[at:])
+
+
+NO_DELETES = Deletes([], [])
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ One record for each row that changed and each page that changed, one meta record
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 import numpy as np
 
 from pipeline.core.batch import Ints
+from pipeline.core.clock import Passed
 from pipeline.core.state import NO_OFFSET, TableState
 from pipeline.errors import KafkaStateError
 
@@ -33,11 +34,12 @@ Records = tuple[list[bytes], list[bytes | None]]
 """Keys and values, in step."""
 
 
-class Meta(msgspec.Struct, frozen=True, kw_only=True):
+class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a changelog says of itself: the authority on restart, written in the transaction that it speaks of.
 
     ``next_offset`` is the first source offset not folded; ``keys`` how many keys have state; the topic ids and the
-    fingerprint of the operators tell whether state, source and configuration still belong together.
+    fingerprint of the operators tell whether state, source and configuration still belong together. ``passed`` is the
+    event time, where a table has a ``ttl``.
     """
 
     format: int
@@ -47,6 +49,7 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     changelog_id: str
     next_offset: int
     keys: int
+    passed: Passed | None = None
 
 
 class Changelog:
@@ -72,6 +75,20 @@ class Changelog:
         self.trouble: KafkaStateError | None = None
 
     # Writing
+
+    def tombstones(self, gone: Mapping[bytes, tuple[int, ...]]) -> Records:
+        """Records that delete keys, as :meth:`TableState.take_gone` tells of them: their rows and all of their pages.
+
+        Those of a key that came again have to be followed by its new ones.
+        """
+        keys = [ROW + key for key in gone]
+        keys += [
+            PAGE + key + _PAGE_SUFFIX.pack(ring, page)
+            for key, rings in gone.items()
+            for ring, pages in enumerate(rings)
+            for page in range(pages)
+        ]
+        return keys, [None] * len(keys)
 
     def changes(self, rows: Ints) -> Records:
         """Records for rows that changed, and for the pages of theirs that did."""
@@ -131,11 +148,13 @@ class Changelog:
             self.trouble = self.trouble or trouble
 
     def finish(self) -> None:
-        """All records are in: what is in the pages counts as logged."""
-        rows = np.flatnonzero(self._state.offsets[: len(self._state.index)] != NO_OFFSET)
-        for memory in self._state.memories.values():
+        """All records are in: what is in the pages counts as logged, and what has no row record is nothing."""
+        state = self._state
+        state.forget_empty(len(state.index))
+        rows = np.flatnonzero(state.offsets[: state.index.span] != NO_OFFSET)
+        for memory in state.memories.values():
             memory.restored(rows)
-        self._state.take_changed()
+        state.lifetimes.restore(self.meta.passed if self.meta else None, rows, state.offsets)
 
     def _apply_meta(self, value: bytes | None) -> None:
         if value is None:
@@ -174,30 +193,37 @@ class Changelog:
                 memory.fields[field.name][rows] = table[f"{name}.{field.name}"]
 
     def _delete(self, keys: list[bytes], values: list[bytes | None]) -> Records:
-        """Clear the keys whose last record is a null, and return the records of the others."""
+        """Forget the keys whose last record is a null, and return the records of the others."""
         last = dict(zip(keys, values, strict=True))
-        gone = [key for key, value in last.items() if value is None]
-        self._state.clear(self._state.rows(gone))
+        self._state.forget(key for key, value in last.items() if value is None)
         kept = {key: value for key, value in last.items() if value is not None}
         return list(kept), list(kept.values())
 
     def _apply_pages(self, keys: list[bytes], values: list[bytes | None]) -> None:
-        by_ring: dict[int, dict[tuple[bytes, int], bytes]] = {}
+        by_ring: dict[int, dict[tuple[bytes, int], bytes | None]] = {}
         for key, value in zip(keys, values, strict=True):
             if len(key) < _PAGE_SUFFIX.size:
                 raise self._foreign(PAGE)
             ring, page = _PAGE_SUFFIX.unpack_from(key, len(key) - _PAGE_SUFFIX.size)
             if ring >= len(self._rings):
                 raise self._foreign(PAGE)
-            if value is not None:
-                by_ring.setdefault(ring, {})[key[: -_PAGE_SUFFIX.size], page] = value
-        for ring, pages in by_ring.items():
+            by_ring.setdefault(ring, {})[key[: -_PAGE_SUFFIX.size], page] = value
+        for ring, last in by_ring.items():
             memory, number = self._rings[ring]
             paging = memory.pages[number]
-            if any(len(raw) != paging.page_bytes for raw in pages.values()) or any(p >= paging.count for _, p in pages):
+            empty = bytes(paging.page_bytes)
+            known = self._state.index.get
+            pages = {
+                at: empty if value is None else value
+                for at, value in last.items()
+                if value is not None or known(at[0]) is not None
+            }
+            if any(len(raw) != len(empty) for raw in pages.values()) or any(p >= paging.count for _, p in pages):
                 raise self._foreign(PAGE)
             rows = self._state.rows([key for key, _ in pages])
-            memory.restore_pages(number, rows, np.array([page for _, page in pages]), b"".join(pages.values()))
+            memory.restore_pages(
+                number, rows, np.array([page for _, page in pages], np.int64), b"".join(pages.values())
+            )
 
     def _foreign(self, key: bytes | None) -> KafkaStateError:
         name = self._state.table.name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.core.batch import Events, Ints, Reject, WireBatch
+from pipeline.core.batch import Deletes, Events, Ints, Reject, WireBatch
 from pipeline.core.formats.binary import BinaryFormat
 from pipeline.core.formats.document import DocumentFormat
 from pipeline.core.formats.parsed import UNITS, Format, pick, places_without
@@ -58,6 +58,18 @@ class Decoder:
         if flaws:
             events = _without(events, flaws)
         return events, sorted([*parsed.rejects, *flaws.values()], key=lambda reject: reject.index)
+
+    def deletes(self, batch: WireBatch, rejects: list[Reject]) -> tuple[Deletes, list[Reject]]:
+        """Those of a batch's rejects that have no value but a key to delete, the record's own, and the others."""
+        places = [reject.index for reject in rejects if batch.values[reject.index] is None]
+        flaws = {
+            places[row]: Reject(places[row], "key", reason)
+            for row, reason in self._key_flaws([batch.keys[place] for place in places]).items()
+        }
+        places = [place for place in places if place not in flaws]
+        deleted = set(places)
+        others = [flaws.get(reject.index, reject) for reject in rejects if reject.index not in deleted]
+        return Deletes(places, [batch.keys[place] or b"" for place in places]), others
 
     def key_evidence(self, batch: WireBatch, events: Events) -> int | None:
         """Where in the batch the first event is whose record key is null or isn't the field's bytes.

@@ -81,6 +81,10 @@ class Memory(Rows):
             at, page = rows[touched // pages.count], touched % pages.count
             yield number, at, page, pages.of(self.rings[pages.ring.role])[at, page].tobytes()
 
+    def logged_pages(self, rows: Ints) -> list[Ints]:
+        """For each ring, how many of its pages the changelog has of these rows: it has them from the first one on."""
+        return [-(-np.minimum(self._logged[rows], pages.ring.length) // pages.slots) for pages in self.pages]
+
     def restore_pages(self, ring: int, rows: Ints, page: Ints, raw: bytes) -> None:
         """Put back pages as :meth:`changed_pages` gave them."""
         pages = self.pages[ring]

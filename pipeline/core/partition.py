@@ -6,18 +6,20 @@ No network here: wire batches go in, a :class:`Cut` comes out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 
-from pipeline.core.batch import Events, Floats, Ints, Reject, WireBatch
+from pipeline.core.batch import NO_DELETES, Deletes, Events, Floats, Ints, Reject, WireBatch
 from pipeline.core.changelog import FORMAT, Changelog, Meta
 from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.dead_letter import dead_letter
 from pipeline.core.decode import Decoder
 from pipeline.core.encode import Encoder, key_text, key_texts, undefined
+from pipeline.core.formats.parsed import NULL_VALUE
 from pipeline.core.partitioning import Sightings
 from pipeline.core.readout import Result
 from pipeline.core.state import Folded, TableState
@@ -61,6 +63,7 @@ class Counts:
     batches: int = 0
     outputs: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     undefined: Counter[tuple[str, str]] = field(default_factory=Counter)
     dead_letters: Counter[tuple[str, str]] = field(default_factory=Counter)
     changelog_bytes: Counter[str] = field(default_factory=Counter)
@@ -90,35 +93,61 @@ class TablePartition:
         self.output_topic = app.output(table)
         self.fingerprint = app.fingerprint(table)
         self._encoder = Encoder(table.name, _published(table))
-        self._texts: list[str] = []
         self._keys: list[bytes | None] = []
         self._values: list[bytes | None] = []
 
-    def fold(self, events: Events, counts: Counts) -> tuple[list[Reject], int]:
-        """Fold events; keep the outputs they make. Returns the refused ones and the bytes of the outputs."""
-        folded = self.state.fold(events)
+    def fold(self, events: Events, deletes: Deletes, counts: Counts) -> tuple[list[Reject], int]:
+        """Fold events and drop keys; keep the outputs they make. Returns the refused ones and the outputs' bytes.
+
+        Raises:
+            RunError: there are more keys than the table may have.
+        """
+        folded = self.state.fold(events, deletes)
         counts.skipped[self.table.name] += folded.skipped
-        if self.table.emit != "every" or not len(folded.index):
+        for drop in folded.drops:
+            counts.dropped[self.table.name, drop.reason] += 1
+        if folded.overfull is not None:
+            raise self._full(folded.overfull)
+        if self.table.emit != "every":
             return folded.rejects, 0
-        keys = self._keys_of(events, folded)
-        values = self._encode(
-            folded.rows, events.times[folded.index], events.offsets[folded.index], folded.results, counts
-        )
+        keys, values = self._outputs(events, folded, counts)
         self._keys += keys
         self._values += values
         return folded.rejects, _size_of(keys) + _size_of(values)
 
+    def _outputs(
+        self, events: Events, folded: Folded, counts: Counts
+    ) -> tuple[Sequence[bytes], Sequence[bytes | None]]:
+        """Keys and values of each event's record and of a null for each drop, in their order."""
+        keys, values = self._keys_of(events, folded), list[bytes]()
+        if keys:
+            times, offsets = events.times[folded.index], events.offsets[folded.index]
+            values = self._encode(keys, times, offsets, folded.results, counts)
+        if not folded.drops:
+            return keys, values
+        # Of two at one place the drop comes first.
+        places = np.concatenate([[drop.place for drop in folded.drops], events.index[folded.index]])
+        order = np.argsort(places, kind="stable").tolist()
+        all_keys = [*(drop.key for drop in folded.drops), *keys]
+        all_values = [*repeat(None, len(folded.drops)), *values]
+        return [all_keys[i] for i in order], [all_values[i] for i in order]
+
     def cut(self, meta: Meta, counts: Counts) -> list[Append]:
         """Records of everything that changed since the last cut."""
-        rows = self.state.take_changed()
-        if self.table.emit == "commit" and len(rows):
-            self._keys += [self.state.index.keys[row] for row in rows.tolist()]
-            self._values += self._encode(
-                rows, self.state.times[rows], self.state.offsets[rows], self.state.latest(rows), counts
-            )
+        state = self.state
+        rows, gone = state.take_changed(), state.take_gone()
+        if self.table.emit == "commit":
+            self._keys += [key for key in gone if state.find(key) is None]
+            self._values += [None] * len(self._keys)
+            if len(rows):
+                changed = self._keys_at(rows)
+                times, offsets = state.times[rows], state.offsets[rows]
+                self._keys += changed
+                self._values += self._encode(changed, times, offsets, state.latest(rows), counts)
+        gone_keys, nulls = self.changelog.tombstones(gone)
         keys, values = self.changelog.changes(rows)
         key, value = self.changelog.meta_record(meta)
-        log = Append(self.changelog_topic, self.partition, [*keys, key], [*values, value])
+        log = Append(self.changelog_topic, self.partition, [*gone_keys, *keys, key], [*nulls, *values, value])
         out = Append(self.output_topic, self.partition, self._keys, self._values)
         self._keys, self._values = [], []
         counts.changelog_bytes[self.table.name] += _size_of(log.keys) + _size_of(log.values)
@@ -129,14 +158,19 @@ class TablePartition:
         """The latest output record of a row."""
         rows = np.array([row])
         state = self.state
-        return self._encode(rows, state.times[rows], state.offsets[rows], state.latest(rows), Counts())[0]
+        keys = self._keys_at(rows)
+        return self._encode(keys, state.times[rows], state.offsets[rows], state.latest(rows), Counts())[0]
 
-    def texts(self, rows: Ints) -> Iterable[str]:
-        """The keys of these rows as text."""
-        keys = self.state.index.keys
-        if len(self._texts) < len(keys):
-            self._texts += key_texts(keys[len(self._texts) :])
-        return map(self._texts.__getitem__, rows.tolist())
+    def _full(self, offset: int) -> RunError:
+        table = self.table
+        return RunError(
+            f"table {table.name} is full: it has {table.max_keys} keys in partition {self.partition} of "
+            f"{table.stream.topic}, and the event at offset {offset} brings another",
+            'raise max_keys, or let older keys go: set a ttl, or on_full = "evict"',
+        )
+
+    def _keys_at(self, rows: Ints) -> list[bytes]:
+        return list(map(self.state.index.keys.__getitem__, rows.tolist()))
 
     def _keys_of(self, events: Events, folded: Folded) -> list[bytes]:
         if len(folded.index) == len(events):
@@ -144,12 +178,12 @@ class TablePartition:
         return list(map(events.keys.__getitem__, folded.index.tolist()))
 
     def _encode(
-        self, rows: Ints, times: Floats, offsets: Ints, results: Mapping[str, Result], counts: Counts
+        self, keys: list[bytes], times: Floats, offsets: Ints, results: Mapping[str, Result], counts: Counts
     ) -> list[bytes]:
         for name, result in results.items():
             if isinstance(result, (np.ndarray, dict)) and (number := undefined(result)):
                 counts.undefined[self.table.name, name] += number
-        return self._encoder.encode(self.texts(rows), times, self.partition, offsets, results)
+        return self._encoder.encode(key_texts(keys), times, self.partition, offsets, results)
 
 
 def _size_of(items: Sequence[bytes | None]) -> int:
@@ -207,15 +241,17 @@ class Partition:
         Raises:
             GapError: it does not start at ``position``.
             KafkaStateError: the topic is not partitioned by the field that is the key.
-            RunError: a bad event, and a table says ``on_error = "stop"``.
+            RunError: a bad event, and a table says ``on_error = "stop"``; or a table has too many keys.
         """
         if batch.start != self.position:
             raise GapError(f"{batch.topic}-{batch.partition}: at {self.position}, was given {batch.start}")
         events, rejects = self._decoder.decode(batch)
         if self._split:
             self._check_partitioning(batch, events)
+        deletes, rejects = self._deletes(batch, rejects)
         for table in self.tables.values():
-            refused, nbytes = table.fold(events, self._counts)
+            nulls = deletes if table.table.on_null == "delete" else NO_DELETES
+            refused, nbytes = table.fold(events, nulls, self._counts)
             rejects += refused
             self.waiting_bytes += nbytes
         self.check_siblings(siblings)
@@ -225,6 +261,15 @@ class Partition:
         self._counts.events += len(batch)
         self._counts.batches += 1
         self._counts.stamps += batch.timestamps[:: max(1, len(batch) // _LATENCY_SAMPLES)]
+
+    def _deletes(self, batch: WireBatch, rejects: list[Reject]) -> tuple[Deletes, list[Reject]]:
+        """The records with null values, if any table takes them, and what is refused all the same."""
+        keeping = [name for name, table in self.tables.items() if table.table.on_null != "delete"]
+        if not rejects or len(keeping) == len(self.tables):
+            return NO_DELETES, rejects
+        deletes, refused = self._decoder.deletes(batch, rejects)
+        nulls = [Reject(place, "decode", NULL_VALUE, name) for place in deletes.places for name in keeping]
+        return deletes, refused + nulls
 
     def cut(self) -> Cut:
         """Step 1 of a commit: a consistent copy of all that changed since the last cut."""
@@ -239,6 +284,7 @@ class Partition:
                 changelog_id=self.identity.changelog_ids[table.table.name],
                 next_offset=self.position,
                 keys=table.state.live,
+                passed=table.state.lifetimes.passed,
             )
             appends += table.cut(meta, self._counts)
         appends.append(self._letters)

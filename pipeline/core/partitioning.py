@@ -20,6 +20,6 @@ class Sightings:
 
     def shared_with(self, siblings: Iterable[KeyIndex[bytes]]) -> bytes | None:
         """A key, new since the last call, that one of the siblings has too; after a restore all keys are new."""
-        new = self._index.keys[self._compared :]
-        self._compared += len(new)
+        new = self._index.newest(self._index.born - self._compared)
+        self._compared = self._index.born
         return next((key for sibling in siblings for key in new if sibling.get(key) is not None), None)

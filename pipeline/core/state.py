@@ -6,14 +6,16 @@ number in it is finite. If it is not, the events are folded by halves, until the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import compress, repeat
 
 import numpy as np
 
 from operators.state.keys import KeyIndex
-from pipeline.core.batch import Events, Floats, Ints, Reject
+from pipeline.core.batch import NO_DELETES, Deletes, Events, Floats, Ints, Reject
 from pipeline.core.config.model import Table
+from pipeline.core.lifetime import Drop, Lifetimes, Steps
 from pipeline.core.memory import Memory
 from pipeline.core.readout import Mask, Result, join
 from pipeline.core.run import Attempt, Run
@@ -26,6 +28,8 @@ class Folded:
     """What a fold did: ``index`` are the events folded, in order of arrival, ``rows`` their keys' rows.
 
     ``results`` are theirs too, if the table emits every one; ``skipped`` counts events that no operator could use.
+    ``drops`` are the keys that went; ``overfull`` is the offset of the first event that brought a key too many,
+    if there is one.
     """
 
     index: Ints
@@ -33,13 +37,15 @@ class Folded:
     results: dict[str, Result]
     rejects: list[Reject]
     skipped: int = 0
+    drops: list[Drop] = field(default_factory=list)
+    overfull: int | None = None
 
 
 class TableState:
     """All keys of one table in one source partition.
 
     ``times`` and ``offsets`` are the event time and the offset of the last event folded into each row; a row whose
-    offset is ``NO_OFFSET`` has no events (its key was seen in refused ones only). ``live`` counts the others.
+    offset is ``NO_OFFSET`` is free. ``live`` counts the others.
     """
 
     def __init__(self, table: Table) -> None:
@@ -49,6 +55,8 @@ class TableState:
         self.times: Floats = np.zeros(0)
         self.offsets: Ints = np.zeros(0, np.int64)
         self.live = 0
+        self.lifetimes = Lifetimes(table, self.index)
+        self._gone: dict[bytes, tuple[int, ...]] = {}
         self._dirty: Mask = np.zeros(0, bool)
         self._each = table.emit == "every"
         self._waves = self._each and any(operator.publish != "readout" for operator in table.operators.values())
@@ -56,28 +64,67 @@ class TableState:
     def rows(self, keys: list[bytes]) -> Ints:
         """The rows of these keys, made where there are none."""
         rows = self.index.rows(keys)
+        self._reserve()
+        return rows
+
+    def _reserve(self) -> None:
+        """Make room for all rows of the index."""
         size = len(self.times)
-        if len(self.index) > size:
-            more = max(len(self.index), 2 * size, 64) - size
+        if self.index.span > size:
+            more = max(self.index.span, 2 * size, 64) - size
             self.times = np.concatenate([self.times, np.zeros(more)])
             self.offsets = np.concatenate([self.offsets, np.full(more, NO_OFFSET)])
             self._dirty = np.concatenate([self._dirty, np.zeros(more, bool)])
             for memory in self.memories.values():
                 memory.reserve(size + more)
-        return rows
 
     # Folding
 
-    def fold(self, events: Events) -> Folded:
-        """Fold a batch of events, in order for each key."""
+    def fold(self, events: Events, deletes: Deletes = NO_DELETES) -> Folded:
+        """Fold a batch of events, in order for each key, and drop the keys of ``deletes`` in their turn."""
         usable, index, rejects = self._usable(events)
         skipped = len(events) - len(index) - len(rejects)
-        keys = events.keys if len(index) == len(events) else [events.keys[i] for i in index.tolist()]
-        run = Run(events, index, self.rows(keys))
+        steps, born = Steps(events, index, deletes), self.index.born
         with np.errstate(all="ignore"):
-            pieces = self._by_waves(run, usable) if self._waves else self._fold(run, usable)
-        folded = _joined(pieces)
-        return Folded(folded.index, folded.rows, folded.results, rejects + folded.rejects, skipped)
+            if self.lifetimes.bounded or len(deletes):
+                folded = _joined(self._live(steps, usable))
+            else:
+                folded = _joined(self._fold_all(Run(events, index, self.rows(steps.keys)), usable))
+        if folded.rejects:
+            self.forget_empty(self.index.born - born)
+        return replace(folded, rejects=rejects + folded.rejects, skipped=skipped)
+
+    def _live(self, steps: Steps, usable: dict[str, Mask]) -> list[Folded]:
+        """Fold steps in which keys may be dropped: all of them, or their halves.
+
+        A refused event drops nothing: it is as if it had not come.
+        """
+        plan = self.lifetimes.plan(steps, self.offsets)
+        self._reserve()
+        run = Run(steps.events, steps.index, plan.rows)
+        attempt = self._attempt(run, usable, each=self._each and not self._waves)
+        if attempt.trouble is not None:
+            self.lifetimes.discard(plan)
+            if len(run) > 1:
+                first, second = steps.halves()
+                return self._live(first, usable) + self._live(second, usable)
+            return [self._refused(run, attempt.trouble), *self._live(steps.without_events(), usable)]
+        pieces = self._by_waves(run, usable) if self._waves else [self._accept(attempt)]
+        self._bury(plan.drops)
+        self.lifetimes.accept(plan, run.keys[self.offsets[run.keys] != NO_OFFSET], self.offsets)
+        pieces[0] = replace(pieces[0], drops=plan.drops, overfull=plan.overfull)
+        return pieces
+
+    def _bury(self, drops: list[Drop]) -> None:
+        """Empty the rows of dropped keys, and remember what the changelog has of them."""
+        if not drops:
+            return
+        rows = np.array([drop.row for drop in drops])
+        rings = [count.tolist() for memory in self.memories.values() for count in memory.logged_pages(rows)]
+        for drop, pages in zip(drops, zip(*rings, strict=True) if rings else repeat(()), strict=False):
+            before = self._gone.get(drop.key)
+            self._gone[drop.key] = pages if before is None else tuple(map(max, before, pages))
+        self._clear(rows)
 
     def _usable(self, events: Events) -> tuple[dict[str, Mask], Ints, list[Reject]]:
         """Where fields are missing: what each such operator can use, the events folded at all, and the refused."""
@@ -109,24 +156,40 @@ class TableState:
         ]
         return {}, everything[~refused], rejects
 
+    def _fold_all(self, run: Run, usable: dict[str, Mask]) -> list[Folded]:
+        """Fold a run in the way of the table."""
+        return self._by_waves(run, usable) if self._waves else self._fold(run, usable)
+
     def _fold(self, run: Run, usable: dict[str, Mask]) -> list[Folded]:
         """Fold a run; where that fails, its halves."""
+        attempt = self._attempt(run, usable, each=self._each)
+        if attempt.trouble is None:
+            return [self._accept(attempt)]
+        if len(run) == 1:
+            return [self._refused(run, attempt.trouble)]
+        first = np.arange(len(run)) < len(run) // 2
+        return self._fold(run.where(first), usable) + self._fold(run.where(~first), usable)
+
+    def _attempt(self, run: Run, usable: dict[str, Mask], *, each: bool) -> Attempt:
+        """Fold a run into copies of its rows, as far as that goes."""
         attempt = Attempt(run)
         for name, memory in self.memories.items():
             used = usable[name][run.index] if name in usable else None
-            attempt.fold(name, memory, used, each=self._each)
+            attempt.fold(name, memory, used, each=each)
             if attempt.trouble:
                 break
-        if attempt.trouble is None:
-            attempt.accept()
-            self._touch(run)
-            return [Folded(run.index, run.rows, self._with_states(run, attempt.results), [])]
-        if len(run) == 1:
-            stage, reason = attempt.trouble
-            reject = Reject(int(run.events.index[run.index[0]]), stage, reason, self.table.name)
-            return [Folded(run.index[:0], run.rows[:0], {}, [reject])]
-        first = np.arange(len(run)) < len(run) // 2
-        return self._fold(run.where(first), usable) + self._fold(run.where(~first), usable)
+        return attempt
+
+    def _accept(self, attempt: Attempt) -> Folded:
+        attempt.accept()
+        run = attempt.run
+        self._touch(run)
+        return Folded(run.index, run.rows, self._with_states(run, attempt.results), [])
+
+    def _refused(self, run: Run, trouble: tuple[str, str]) -> Folded:
+        """What the one event of a run comes to."""
+        reject = Reject(int(run.events.index[run.index[0]]), *trouble, self.table.name)
+        return Folded(run.index[:0], run.rows[:0], {}, [reject])
 
     def _by_waves(self, run: Run, usable: dict[str, Mask]) -> list[Folded]:
         """To publish the memory after every event: fold the first event of each key, then the second, and so on."""
@@ -176,16 +239,10 @@ class TableState:
             return {name: memory.operator.export(memory.gather(rows))[0] for name, memory in self.memories.items()}
 
     def find(self, key: bytes) -> int | None:
-        """The row of a key that has events, or None."""
-        row = self.index.get(key)
-        return row if row is not None and self.offsets[row] != NO_OFFSET else None
+        """The row of a key, or None if it has no state."""
+        return self.index.get(key)
 
     # What changed
-
-    @property
-    def dirty(self) -> bool:
-        """Whether any row changed since :meth:`take_changed`."""
-        return bool(self._dirty.any())
 
     def take_changed(self) -> Ints:
         """The rows changed since the last call."""
@@ -193,17 +250,39 @@ class TableState:
         self._dirty[rows] = False
         return rows
 
-    def clear(self, rows: Ints) -> None:
-        """These keys have no events any more."""
+    def take_gone(self) -> dict[bytes, tuple[int, ...]]:
+        """The keys dropped since the last call, some of which may have come again.
+
+        By key, how many pages of each ring the changelog had of it at most.
+        """
+        gone, self._gone = self._gone, {}
+        return gone
+
+    def forget(self, keys: Iterable[bytes]) -> None:
+        """Drop those of these keys that have state, without remembering it."""
+        known = [key for key in dict.fromkeys(keys) if self.index.get(key) is not None]
+        self._clear(self.index.rows(known))
+        self.index.drop(known)
+
+    def forget_empty(self, newest: int) -> None:
+        """Drop those of the newest keys that have no events: all that came of theirs was refused."""
+        keys = self.index.newest(newest)
+        without = self.offsets[self.index.rows(keys)] == NO_OFFSET
+        self.forget(compress(keys, without.tolist()))
+
+    def _clear(self, rows: Ints) -> None:
+        """Rows without events, as new ones are."""
         self.live -= int(np.count_nonzero(self.offsets[rows] != NO_OFFSET))
         self.offsets[rows] = NO_OFFSET
+        self._dirty[rows] = False
         for memory in self.memories.values():
             memory.clear(rows)
 
     @property
     def nbytes(self) -> int:
         """Bytes that the columns of state take."""
-        return sum(memory.nbytes for memory in self.memories.values()) + self.times.nbytes + self.offsets.nbytes
+        memories = sum(memory.nbytes for memory in self.memories.values())
+        return memories + self.times.nbytes + self.offsets.nbytes + self.lifetimes.nbytes
 
 
 def _absent(column: Floats) -> Mask:
@@ -215,9 +294,11 @@ def _joined(pieces: Sequence[Folded]) -> Folded:
     if len(pieces) == 1:
         return pieces[0]
     rejects = [reject for piece in pieces for reject in piece.rejects]
+    drops = [drop for piece in pieces for drop in piece.drops]
+    overfull = next((piece.overfull for piece in pieces if piece.overfull is not None), None)
     full = [piece for piece in pieces if len(piece.index)]
     if not full:
-        return Folded(pieces[0].index, pieces[0].rows, {}, rejects)
+        return replace(pieces[0], rejects=rejects, drops=drops, overfull=overfull)
     index = np.concatenate([piece.index for piece in full])
     order = np.argsort(index, kind="stable")
     places = np.empty(len(index), np.int64)
@@ -227,4 +308,6 @@ def _joined(pieces: Sequence[Folded]) -> Folded:
         np.concatenate([piece.rows for piece in full])[order],
         {name: join([piece.results[name] for piece in full], places) for name in full[0].results},
         rejects,
+        drops=drops,
+        overfull=overfull,
     )

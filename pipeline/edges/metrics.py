@@ -52,6 +52,7 @@ class Metrics:
         self.outputs = counter("outputs_total", "Output records committed.", "table")
         self.dead_letters = counter("dead_letters_total", "Events refused, and committed as such.", "stage", "reason")
         self.skipped = counter("skipped_total", "Events that lacked a field of every operator.", "table")
+        self.dropped_keys = counter("dropped_keys_total", "Keys dropped, with all their state.", "table", "reason")
         self.undefined_reads = counter(
             "undefined_reads_total", "Results that are undefined (null).", "table", "operator"
         )
@@ -88,6 +89,8 @@ class Metrics:
             self.dead_letters.labels(stage, reason).inc(number)
         for table, number in counts.skipped.items():
             self.skipped.labels(table).inc(number)
+        for (table, reason), number in counts.dropped.items():
+            self.dropped_keys.labels(table, reason).inc(number)
         for (table, operator), number in counts.undefined.items():
             self.undefined_reads.labels(table, operator).inc(number)
         for table, number in counts.changelog_bytes.items():

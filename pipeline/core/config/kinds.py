@@ -126,7 +126,8 @@ def duration(default: str, doc: str) -> Option[str | float, float]:
 def age(doc: str) -> Option[str | float | None, float | None]:
     """A time span that may be long, or left out. Held in seconds."""
     expected = 'a duration from 1s to 3650d, like "15m", "12h" or "30d"'
-    return optional(Option(str | float, expected, doc=doc, convert=_age, in_file=DurationText))
+    span: Option[str | float, float] = Option(str | float, expected, doc=doc, convert=_age, in_file=DurationText)
+    return optional(span)
 
 
 def look_back(doc: str) -> Option[int | str, int | str]:

@@ -52,8 +52,7 @@ class Reader:
         table = self._table(name)
 
         def found(part: TablePartition) -> list[bytes]:
-            keys = (key for key in part.state.index.keys if key.startswith(prefix))
-            return list(islice((key for key in keys if part.state.find(key) is not None), offset + limit))
+            return list(islice((key for key in part.state.index if key.startswith(prefix)), offset + limit))
 
         keys = [key for task in self._tasks(table) for key in await self._read(task, table, found) or ()]
         return self._summary(table) | {"keys": key_texts(keys[offset : offset + limit])}
