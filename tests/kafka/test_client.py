@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, client
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.fetcher import Fetcher, FetchError, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.consumer.subscription_state import Assignment, SubscriptionState, TopicPartitionState
@@ -43,6 +44,7 @@ def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
         Sender.__init__: "self._sender_task",
         TransactionManager.__init__: "self._sequence_numbers self.state",
         BatchBuilder.__init__: "self._builder self._relative_offset",
+        AIOKafkaConnection.__init__: "self._versions self._protocol",
     }
     for owner, names in held.items():
         source = inspect.getsource(owner)

@@ -22,6 +22,7 @@ from kafka.errors import (
     GroupIdNotFoundError,
     KafkaError,
     TopicAlreadyExistsError,
+    TopicAuthorizationFailedError,
     UnknownTopicOrPartitionError,
     for_code,
 )
@@ -55,6 +56,8 @@ class TopicInfo:
     cleanup_policy: str
     max_message_bytes: int
     min_insync_replicas: int
+    operations: frozenset[str]
+    """What this user may do with it, in Kafka's words: READ, WRITE, ..."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +152,16 @@ class Admin:
     # -- topics -------------------------------------------------------------------------------------------------------
 
     def describe(self, names: Iterable[str]) -> dict[str, TopicInfo]:
-        """The topics of these names that exist."""
+        """The topics of these names that exist. Refuses one that this user may not see, or whose settings it may not.
+
+        That would look as if it did not exist.
+        """
         wanted = list(dict.fromkeys(names))
         if not wanted:
             return {}
         with self._asking() as client:
             found = [topic for topic in client.describe_topics(wanted) if _usable(topic)]
-            configs = self._configs(client, [topic["name"] for topic in found])
+            configs = self._configs(client, [topic["name"] for topic in found if _open(topic)])
         return {topic["name"]: _info(topic, configs[topic["name"]]) for topic in found if topic["name"] in configs}
 
     def create(self, specs: Iterable[TopicSpec]) -> dict[str, TopicInfo]:
@@ -275,6 +281,11 @@ class Admin:
             for transaction in found
         ]
 
+    def ask(self, question: Callable[[Any], T]) -> T:
+        """What kafka-python's administrator answers to a question that is asked in one place only."""
+        with self._asking() as client:
+            return question(client)
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _all_of(self, wanted: Mapping[str, TopicSpec]) -> dict[str, TopicInfo] | None:
@@ -339,9 +350,20 @@ def _request(spec: TopicSpec) -> dict[str, Any]:
 
 def _usable(topic: Mapping[str, Any]) -> bool:
     """Whether a described topic exists and each of its partitions has a leader."""
+    if for_code(topic["error_code"]) is TopicAuthorizationFailedError:
+        raise KafkaStateError(f"this user may not see topic {topic['name']}", f"grant Describe on {topic['name']}")
     if topic["error_code"]:
         return False
     return all(not partition["error_code"] and partition["leader_id"] >= 0 for partition in topic["partitions"])
+
+
+def _open(topic: Mapping[str, Any]) -> bool:
+    """Whether the settings of a described topic may be read."""
+    if "DESCRIBE_CONFIGS" not in topic["authorized_operations"]:
+        raise KafkaStateError(
+            f"this user may not read the settings of topic {topic['name']}", f"grant DescribeConfigs on {topic['name']}"
+        )
+    return True
 
 
 def _info(topic: Mapping[str, Any], configs: Mapping[str, Any]) -> TopicInfo:
@@ -353,4 +375,5 @@ def _info(topic: Mapping[str, Any], configs: Mapping[str, Any]) -> TopicInfo:
         cleanup_policy=configs["cleanup.policy"]["value"],
         max_message_bytes=int(configs["max.message.bytes"]["value"]),
         min_insync_replicas=int(configs["min.insync.replicas"]["value"]),
+        operations=frozenset(topic["authorized_operations"]),
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import aiokafka.client
-from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.errors import (
     AuthenticationFailedError,
     AuthenticationMethodNotSupported,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 _KNOCK_SECONDS = 0.25
+_CLOSE_SECONDS = 1.0
 _SILENT = "it closes the connection at the first question"
 _FILES = "name readable PEM files in ssl_cafile, ssl_certfile and ssl_keyfile, and a locked key's ssl_key_password"
 _TLS_ALERT = 0x1503
@@ -126,24 +127,24 @@ class ClientSettings:
         """Connect once; what went wrong, or None."""
         arguments = self.for_aiokafka()
         del arguments["bootstrap_servers"]
+        connection = AIOKafkaConnection(host, port, request_timeout_ms=5_000, **arguments)
         try:
             async with asyncio.timeout(timeout):
-                connection = await create_conn(host, port, request_timeout_ms=5_000, **arguments)
+                await connection.connect()
+            # A broker that asks for a login still tells its versions to whoever did not log in, and then hangs up.
+            await connection.send(_LookupOnly([]))
         except (OSError, KafkaError, TimeoutError) as error:
             if (refusal := _refusal(f"{host}:{port}", error)) is not None:
                 raise refusal from None
             if isinstance(error, ConnectionResetError) and "ssl_context" in arguments:
                 return "it hangs up on TLS: see that this is its port for that"
-            return str(error) or type(error).__name__
-        try:
-            # A broker that asks for a login still tells its versions to whoever did not log in, and then hangs up.
-            await connection.send(_LookupOnly([]))
-        except KafkaConnectionError:
-            return _SILENT
-        except (KafkaError, TimeoutError) as error:
+            if isinstance(error, KafkaConnectionError) and connection._versions:
+                return _SILENT
             return str(error) or type(error).__name__
         finally:
-            connection.close()
+            closed = connection.close()
+            if connection._protocol is not None:
+                await asyncio.wait([closed], timeout=_CLOSE_SECONDS)
         return None
 
     def _common(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -40,7 +40,11 @@ Headers = Sequence[tuple[str, bytes | None]]
 BATCH_BYTES = 512 * 1024
 
 _FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping)
-_FORBIDDEN = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, TransactionalIdAuthorizationFailed)
+_FORBIDDEN: Mapping[type, str] = {
+    TopicAuthorizationFailedError: "grant Write on the changelogs, the outputs and the dead letters",
+    GroupAuthorizationFailedError: "grant Read on the consumer group, which bears the app's name",
+    TransactionalIdAuthorizationFailed: "grant Write on the transactional ids that begin with streamfold/<app>/",
+}
 
 
 @dataclass(frozen=True)
@@ -136,6 +140,7 @@ class TransactionalProducer:
             for batch in self._batches(topic, keys, values, headers):
                 ack = await self._producer.send_batch(batch, topic, partition=partition)
                 self._acks.append((topic, ack))
+                self._producer.see_drains()
                 # A batch of small records takes several milliseconds to build, and heartbeats go over the same loop.
                 await asyncio.sleep(0)
 
@@ -262,8 +267,8 @@ class TransactionalProducer:
         for candidate in (error, error.__cause__, self._producer.fatal):
             if isinstance(candidate, _FENCED):
                 return Fenced(f"{what}: {candidate!r}")
-            if isinstance(candidate, _FORBIDDEN):
-                return Failed(f"{what}: {candidate!r}", lasting=True, mend="give this user the permission")
+            if (mend := _FORBIDDEN.get(type(candidate))) is not None:
+                return Failed(f"{what}: this user may not do that: {candidate}", lasting=True, mend=mend)
         if isinstance(error, TimeoutError):
             return Failed(f"{what}: not done within {self._deadlines.commit:g} s")
         return Failed(f"{what}: {error!r}")
@@ -321,6 +326,11 @@ class _Producer(AIOKafkaProducer):  # type: ignore[misc]
         error: BaseException | None = routine.exception()
         return error.__cause__ or error if error is not None else None
 
+    def see_drains(self) -> None:
+        """Of a batch that is refused before it is sent, its acknowledgement tells: nobody waits for the sending too."""
+        for batch in chain.from_iterable(self._message_accumulator._batches.values()):
+            batch._drain_waiter.add_done_callback(_see)
+
     async def close(self, timeout: float) -> None:
         """Close without flushing: aiokafka's `stop` waits for batches that no one will ever take."""
         if self._closed:
@@ -337,6 +347,11 @@ class _Producer(AIOKafkaProducer):  # type: ignore[misc]
 
 class _Transactions(TransactionManager):  # type: ignore[misc]
     """Counts sequence numbers the way the broker does."""
+
+    def error_transaction(self, exc: BaseException) -> None:
+        """Fail the transaction. Whoever does not get as far as to wait for its end hears of it elsewhere."""
+        super().error_transaction(exc)
+        _see(self._transaction_waiter)
 
     def increment_sequence_number(self, tp: TopicPartition, increment: int) -> None:
         """After 2**31 - 1 comes 0; aiokafka goes on with the smallest negative number, and the broker refuses that."""

@@ -111,6 +111,8 @@ class Restore:
                 if time.monotonic() - moved > _STALL_SECONDS:
                     raise Failed(f"no records from {tp.topic}-{tp.partition} at {position} of {end}")
         except (KafkaError, PartitionError, TimeoutError, OSError) as error:
+            if isinstance(error, PartitionError) and error.lasting:
+                raise KafkaStateError(error.cause, error.mend) from error
             raise Failed(f"{tp.topic}-{tp.partition} can't be read: {error!r}") from error
         finally:
             await reader.shutdown()

@@ -26,7 +26,8 @@ def prepare(admin: Admin, app: App) -> dict[str, TopicInfo]:
             "make it, or let `streamfold send FILE STREAM` or `streamfold run FILE --embedded` make it",
         )
     topics = sources | admin.create(own_topics(app, sources))
-    _check_sizes(app, topics)
+    for trouble in (*forbidden(app, topics), *too_small(app, topics)):
+        raise trouble
     return topics
 
 
@@ -59,15 +60,29 @@ def own_topics(app: App, sources: Mapping[str, TopicInfo]) -> Iterator[TopicSpec
     )
 
 
-def _check_sizes(app: App, topics: Mapping[str, TopicInfo]) -> None:
+def forbidden(app: App, topics: Mapping[str, TopicInfo]) -> Iterator[KafkaStateError]:
+    """What this user would have to be allowed to do with the topics, and is not."""
+    needed = {stream.topic: {"READ"} for stream in app.streams.values() if app.tables_of(stream)}
+    needed |= {app.changelog(table): {"READ", "WRITE"} for table in app.tables.values()}
+    needed |= {topic: {"WRITE"} for topic in (*map(app.output, app.tables.values()), app.dead_letters)}
+    for topic, operations in needed.items():
+        missing = operations - topics[topic].operations if topic in topics else set()
+        for operation in sorted(missing):
+            yield KafkaStateError(
+                f"this user may not {operation.lower()} topic {topic}", f"grant {operation.title()} on {topic}"
+            )
+
+
+def too_small(app: App, topics: Mapping[str, TopicInfo]) -> Iterator[KafkaStateError]:
+    """The topics whose records may be smaller than what a table writes."""
     for table in app.tables.values():
         for topic, what, size in (
             (app.changelog(table), "state", largest_state(table)),
             (app.output(table), "output", largest_output(table)),
         ):
-            limit = topics[topic].max_message_bytes
+            limit = topics[topic].max_message_bytes if topic in topics else size
             if size > limit:
-                raise KafkaStateError(
+                yield KafkaStateError(
                     f"{what} records of table {table.name} can reach {size} bytes, max.message.bytes of {topic} is "
                     f"{limit}",
                     f"raise max.message.bytes of {topic} to {size}, or make the operators smaller",

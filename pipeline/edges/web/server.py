@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 from faust.web.drivers.aiohttp import Web
+from mode.utils.logging import get_logger
 
 from pipeline.core.decode import MAX_KEY_BYTES
 from pipeline.edges.web.errors import HttpError, json_response
@@ -35,6 +36,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 class BoundedWeb(Web):
     """Faust's server, with our bounds on what is read of a request."""
+
+    logger = get_logger("faust.web")
 
     def __init__(self, app: AppT, **options: Any) -> None:
         super().__init__(app, **options)
