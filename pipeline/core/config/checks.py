@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from operators import OperatorError
 from operators.operator import Operator
 from pipeline.core.config.kinds import topic_name
-from pipeline.core.config.problem import ConfigError, Problem, alternatives, mismatch, shown, unknown
+from pipeline.core.config.problem import ConfigError, Path, Problem, alternatives, mismatch, shown, unknown
 
 if TYPE_CHECKING:
     from pipeline.core.config.model import App, Dedupe, KafkaSecurity, Stream, Table
 
 RESERVED = ("key", "time", "partition", "offset")
 """Fields of every output record; the names of operators come after them."""
+
+_ESCAPED = re.compile(r'["\\\x00-\x1f\ud800-\udfff]')
 
 
 def refuse(problems: Iterable[Problem]) -> None:
@@ -30,6 +33,13 @@ def check_stream(stream: Stream) -> None:
 
 
 def _stream(stream: Stream) -> Iterator[Problem]:
+    for option, name in (("key", stream.key), ("time", stream.time)):
+        if name is not None:
+            yield from _name((option,), name)
+    for place, name in enumerate(stream.fields):
+        yield from _name(("fields", place), name)
+    for name in stream.vectors:
+        yield from _name(("vectors", name), name)
     if stream.binary:
         yield from _binary(stream)
     elif stream.fields:
@@ -39,6 +49,12 @@ def _stream(stream: Stream) -> Iterator[Problem]:
             yield Problem((option,), mismatch(field, "a field that isn't a vector"))
     if stream.key is not None and stream.key == stream.time:
         yield Problem(("time",), mismatch(stream.time, "another field than the key"))
+
+
+def _name(path: Path, name: object) -> Iterator[Problem]:
+    """A name that stands in JSON as it is: records are read and written without a look at what would be escaped."""
+    if not isinstance(name, str) or name == "" or _ESCAPED.search(name):
+        yield Problem(path, mismatch(name, "a name without quotation marks, backslashes and control characters"))
 
 
 def _binary(stream: Stream) -> Iterator[Problem]:
@@ -78,6 +94,7 @@ def _ids(table: Table) -> Iterator[Problem]:
     if table.dedupe is None:
         return
     path, field, stream = ("dedupe", "field"), table.dedupe.field, table.stream
+    yield from _name(path, field)
     if stream.binary:
         yield Problem(path, mismatch(field, f"none: {stream.format} records hold numbers, ids are text or integers"))
     elif field in {stream.key, stream.time}:
@@ -88,6 +105,7 @@ def _ids(table: Table) -> Iterator[Problem]:
 
 
 def _operator(table: Table, name: str, operator: Operator) -> Iterator[Problem]:
+    yield from _name((), name)
     if name in RESERVED:
         yield Problem(
             (), f"found the name {shown(name)}, expected another: every output record has a field of that name"
@@ -107,6 +125,7 @@ def _operator(table: Table, name: str, operator: Operator) -> Iterator[Problem]:
 def _input(stream: Stream, role: str, given: str | tuple[str, ...]) -> Iterator[Problem]:
     for place, field in enumerate([given] if isinstance(given, str) else given):
         path = (role,) if isinstance(given, str) else (role, place)
+        yield from _name(path, field)
         if not isinstance(given, str) and field in stream.vectors:
             yield Problem(path, mismatch(field, f"a number: the stream {shown(stream.name)} has it as a vector"))
         elif field in {stream.key, stream.time}:

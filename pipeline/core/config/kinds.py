@@ -230,8 +230,7 @@ def _by_name(kind: type[N], value: object) -> Mapping[str, N]:
 
 def _operators(value: object) -> Mapping[str, Operator]:
     values: Mapping[str, Operator] = _only(dict, value)
-    _check(values, all(isinstance(operator, Operator) for operator in values.values()) and values)
-    return _keyed_by_text(values)
+    return _check(dict(values), all(isinstance(operator, Operator) for operator in values.values()) and values)
 
 
 def _only(kind: type[T], value: object) -> T:

@@ -59,6 +59,8 @@ MISTAKES = [
     ('time = "ts"', 'time = "ts"\npartitions = 1.5', "streams.scores.partitions", "found 1.5"),
     ('time = "ts"', 'time = "ts"\npartitioned_by_key = "yes"', "streams.scores.partitioned_by_key", "true or false"),
     ('["x", "y", "k"]', '["x", "y", "k", "x"]', "streams.raw.fields", "different"),
+    ('"k"]', '"k", "a\\"b"]', "streams.raw.fields[3]", "a name without quotation marks"),
+    ("games =", "'ga\\mes' =", 'tables.player.operators."ga\\\\mes"', "a name without quotation marks, backslashes"),
     ("k = 2", "k = 0", "streams.raw.vectors", "lengths from 1"),
     ("k = 2", "k = true", "streams.raw.vectors", "lengths from 1"),
     ('output = "player-averages"', 'emit = "evry"', "tables.player.emit", '"every" or "commit"'),
