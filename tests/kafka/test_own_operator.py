@@ -19,8 +19,29 @@ from tests.kafka.pipelines import Site, drained, refusal, running, scenario, unt
 from tests.test_readme import ROOT, files
 
 FILES = files(ROOT / "docs" / "how-to" / "own-operator.md")
+FILES["wary.py"] = """
+from dataclasses import dataclass
+
+from strength import RootMeanSquare
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wary(RootMeanSquare):
+    def fold(self, state, batch, *, each):
+        result = super().fold(state, batch, each=each)
+        if (batch.columns["value"] < 0).any():
+            raise ArithmeticError("power runs backwards")
+        return result
+"""
+"""The class of the how-to, with an exception after it has changed the state."""
+
 MACHINES = ["m-0", "m-1", "m-2", "m-3"]
-TOO_MUCH = 2e6
+TOO_MUCH, BACKWARDS = 2e6, -5.0
+REASONS = {
+    TOO_MUCH: "ValueError: no machine has that much power",
+    BACKWARDS: "ArithmeticError: power runs backwards",
+}
+"""What the function refuses, and what the class does."""
 
 
 @pytest.fixture
@@ -41,7 +62,7 @@ def app(site: Site, on_error: str = "dead-letter") -> App:
         'name = "machines"': f'name = "{site.name}"\nbrokers = "{site.kafka}"\ncommit_interval = "20ms"',
         '"machine-readings"': f'"{site.source}"',
         'stream = "readings"': f'stream = "readings"\non_error = "{on_error}"',
-        'type = "count" }': 'type = "count" }\nrms = { type = "strength:RootMeanSquare", value = "power" }',
+        'type = "count" }': 'type = "count" }\nrms = { type = "wary:Wary", value = "power" }',
     }.items():
         assert text.count(was) == 1, was
         text = text.replace(was, now)
@@ -58,7 +79,7 @@ def expected(powers: list[float]) -> list[tuple[int, float, float]]:
     """Of each good event in turn: its number, the forecast, the root of the mean square."""
     results, level, trend, squares = [], 0.0, 0.0, []
     for power in powers:
-        if power != TOO_MUCH:
+        if power not in REASONS:
             before = level
             level = 0.3 * power + 0.7 * (level + trend)
             trend = 0.1 * (level - before) + 0.9 * trend
@@ -76,7 +97,7 @@ def test_a_restart_in_the_middle_changes_nothing_and_bad_events_are_dead_letters
     parts = [{machine: rng.normal(100, 9, 700).tolist() for machine in MACHINES} for _ in range(2)]
     for part in parts:
         for values in part.values():
-            values[300] = TOO_MUCH
+            values[300], values[301], values[500] = TOO_MUCH, BACKWARDS, BACKWARDS
 
     async def work() -> None:
         send(site, parts[0])
@@ -95,15 +116,17 @@ def test_a_restart_in_the_middle_changes_nothing_and_bad_events_are_dead_letters
         assert [count for count, *_ in results[machine]] == [count for count, *_ in wanted]
         np.testing.assert_allclose(np.array(results[machine]), np.array(wanted), rtol=1e-12)
     letters = list(site.records(f"{site.name}-dead-letters"))
-    assert sorted(json.loads(letter.value)["machine"] for letter in letters) == sorted(2 * MACHINES)
-    for letter in letters:
+    refused = [json.loads(letter.value) for letter in letters]
+    assert sorted(event["machine"] for event in refused) == sorted(6 * MACHINES)
+    for event, letter in zip(refused, letters, strict=True):
         headers = dict(letter.headers)
         assert headers["stage"] == b"operator"
-        assert headers["reason"] == b"ValueError: no machine has that much power"
+        assert headers["reason"].decode() == REASONS[event["power"]]
 
 
-def test_with_stop_the_worker_ends_at_the_event_and_goes_on_where_the_policy_is_another(site: Site) -> None:
-    powers = {"m-0": [1.0, 2.0, TOO_MUCH, 3.0]}
+@pytest.mark.parametrize("bad", REASONS, ids=["function", "class"])
+def test_with_stop_the_worker_ends_at_the_event_and_goes_on_where_the_policy_is_another(site: Site, bad: float) -> None:
+    powers = {"m-0": [1.0, 2.0, bad, 3.0]}
 
     async def work() -> None:
         send(site, {"m-0": powers["m-0"][:2]})
@@ -112,11 +135,10 @@ def test_with_stop_the_worker_ends_at_the_event_and_goes_on_where_the_policy_is_
         send(site, {"m-0": powers["m-0"][2:]})
         refused = await refusal(app(site, "stop"))
         assert isinstance(refused, RunError)
-        assert "at offset 2 (operator: ValueError: no machine has that much power)" in refused.cause
+        assert f"at offset 2 (operator: {REASONS[bad]})" in refused.cause
         async with running(app(site)) as plane:
             await drained(site, plane)
 
     scenario(work)
-    assert [output["forecast"] for output in site.outputs("machine")] == pytest.approx(
-        [forecast for _, forecast, _ in expected(powers["m-0"])], rel=1e-12
-    )
+    results = [(output["readings"], output["forecast"], output["rms"]) for output in site.outputs("machine")]
+    np.testing.assert_allclose(np.array(results), np.array(expected(powers["m-0"])), rtol=1e-12)
