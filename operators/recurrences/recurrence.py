@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count, islice, repeat
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,59 +14,12 @@ from operators.columns.grouping import Ints
 from operators.duration import Duration, length
 from operators.operator import Batch, Field, Layout, Operator, OperatorError, Readout, Shape, State
 from operators.options import number
+from operators.recurrences.functions import Options, Parts, Recurrence, check_parts, check_shape, shape_of
 from operators.state.rows import read_only
 
 Array = npt.NDArray[Any]
-Function = Callable[..., Any]
-Parts = Mapping[str, Any]
-Options = Mapping[str, Any]
 
 _KINDS: dict[Any, str] = {bool: "true or false", int: "a whole number", str: "text"}
-
-
-@dataclass(frozen=True)
-class Recurrence:
-    """Two functions, and what they say of themselves.
-
-    ``start`` has a field for each part of the state, or the name of the input whose shape it takes; a state that is
-    ``alone`` has but one, and the functions don't see it as a mapping. ``inputs`` are the parameters of ``function``
-    that events fill, ``options`` those that the configuration does, ``read_options`` those of ``read``; ``kinds`` are
-    the types of options.
-    """
-
-    function: Function
-    read: Function | None
-    one_by_one: bool
-    start: Mapping[str, Field | str]
-    alone: bool
-    inputs: tuple[str, ...]
-    options: tuple[str, ...]
-    read_options: tuple[str, ...]
-    kinds: Mapping[str, Any]
-
-    def after(self, parts: Parts, inputs: Sequence[Any], options: Options, like: Mapping[str, Shape]) -> Parts:
-        """The state after an event. Raises ValueError if the function returned anything but parts of these shapes."""
-        result = self.function(self._given(parts), *inputs, **options)
-        new = dict.fromkeys(like, result) if self.alone else result
-        if not isinstance(new, dict) or new.keys() != like.keys():
-            found = sorted(new) if isinstance(new, dict) else type(new).__name__
-            raise ValueError(f"returned {found}, expected a dict of {sorted(like)}")
-        for name, shape in like.items():
-            if _shape(new[name]) != shape:
-                raise ValueError(f"returned {name!r} of the shape {_shape(new[name])}, expected {shape}")
-        return new
-
-    def result(self, parts: Parts, options: Options) -> Parts:
-        """The read-out of a state by the names of its parts; that of one which has none is ""."""
-        if self.read is not None:
-            result = self.read(self._given(parts), **options)
-        else:
-            result = dict(parts) if len(parts) > 1 else next(iter(parts.values()))
-        return result if isinstance(result, dict) else {"": result}
-
-    def _given(self, parts: Parts) -> Any:
-        """The state as the functions take it."""
-        return next(iter(parts.values())) if self.alone else dict(parts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,17 +131,17 @@ class Recurrent(Operator):
         if recurrence.one_by_one:
             rows = [recurrence.result(parts, options) for _, parts in steps]
             for row in rows:
-                _check_parts(row, results)
+                check_parts(row, results)
             for name in results if rows else ():
                 column = np.array([row[name] for row in rows], float)
-                _check_shape(name, column, results[name].shape)
+                check_shape(name, column, results[name].shape)
                 results[name] = column
             return results.get("", results)
         for places, parts in steps:
             read = recurrence.result({name: read_only(array) for name, array in parts.items()}, options)
-            _check_parts(read, results)
+            check_parts(read, results)
             for name, room in results.items():
-                _check_shape(name, read[name], (len(places), *room.shape[1:]))
+                check_shape(name, read[name], (len(places), *room.shape[1:]))
                 room[places] = read[name]
         return results.get("", results)
 
@@ -201,7 +154,7 @@ class Recurrent(Operator):
         }
         options, single = self._values(self.recurrence.read_options), self.recurrence.one_by_one
         result = self.recurrence.result(next(_each(one)) if single else one, options)
-        return {name: np.empty((size, *_shape(part)[0 if single else 1 :])) for name, part in result.items()}
+        return {name: np.empty((size, *shape_of(part)[0 if single else 1 :])) for name, part in result.items()}
 
 
 def _each(fields: Mapping[str, Array]) -> Iterator[Parts]:
@@ -212,17 +165,3 @@ def _each(fields: Mapping[str, Array]) -> Iterator[Parts]:
 def _items(array: Array) -> Sequence[Any]:
     """Row by row, as plain numbers where they are no vectors."""
     return array.tolist() if array.ndim == 1 else list(array)
-
-
-def _shape(part: Any) -> Shape:
-    return () if isinstance(part, float) else np.shape(part)
-
-
-def _check_parts(read: Parts, results: Parts) -> None:
-    if read.keys() != results.keys():
-        raise ValueError(f"read {sorted(read)}, but {sorted(results)} before the first event")
-
-
-def _check_shape(name: str, part: Any, shape: Shape) -> None:
-    if _shape(part) != shape:
-        raise ValueError(f"read {name!r} of the shape {_shape(part)}, expected {shape}")

@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from operators.operator import Field, FieldSpec
-from operators.recurrences.recurrence import Function, Recurrence, Recurrent
+from operators.recurrences.functions import Function, Recurrence
+from operators.recurrences.recurrence import Recurrent
 
 Start = float | str | tuple[int, ...] | Sequence[Any] | npt.NDArray[Any]
 """Where a part of the state starts: a number or an array; a tuple, the shape of zeros; an input's name, for zeros of
