@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench bench-operators reference docs-check soak lock clean
+.PHONY: demo test lint bench bench-operators reference docs-check mutants soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -32,6 +32,11 @@ reference: $(READY)
 docs-check: $(READY)
 	$(BIN)/pytest -m docs
 
+# What no test notices: make mutants FILES="operators/decays/ewma.py" PER_FILE=50 SEED=2 TESTS=tests/operators
+mutants: $(READY)
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m scripts.mutants $(FILES) $(if $(TESTS),--tests $(TESTS)) \
+	  $(if $(PER_FILE),--per-file $(PER_FILE)) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
 # The long form of the fault runs: make soak MINUTES=30 SEED=7
 soak: $(READY)
 	MINUTES=$(MINUTES) SEED=$(SEED) $(BIN)/pytest -m soak --timeout 0
@@ -52,5 +57,5 @@ lock: $(READY)
 	$(BIN)/python scripts/lock_kafka.py
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .streamfold
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .mutants .streamfold
 	find operators pipeline tests bench examples -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,72 @@
+"""Which tests run which functions, and how long they take."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections.abc import Collection
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from scripts.mutants.mutating import Mutant
+from scripts.mutants.running import Measure, marked, run
+
+
+@dataclass(frozen=True)
+class Test:
+    """Seconds of processor time of a test, the functions that it runs, and the digest of the file that it is in."""
+
+    seconds: float
+    runs: list[str]
+    digest: str
+
+
+class Tests:
+    """All tests of some folders as they were when last measured, kept in a file from one run to the next.
+
+    The test "" is what runs before any test does.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        stored = json.loads(store.read_text("utf-8")) if store.exists() else {}
+        self.known = {name: Test(**test) for name, test in stored.items()}
+
+    def measure(self, tests: Collection[str], sources: Collection[Path]) -> None:
+        """Run those that are new, or whose file was changed; what fails on the original is left out."""
+        known = {name: test for name, test in self.known.items() if name and test.digest == _digest(name)}
+        texts = {path: path.read_text("utf-8") for path in sources}
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder, "found.json")
+            for path, text in texts.items():
+                path.write_text(marked(str(path), text), "utf-8")
+            run(tests, Measure(known, output))
+            for path, text in texts.items():
+                path.write_text(text, "utf-8")
+            found = json.loads(output.read_text("utf-8"))
+        self.known = known | {name: Test(seconds, runs, _digest(name)) for name, (seconds, runs) in found.items()}
+        self.store.parent.mkdir(exist_ok=True)
+        self.store.write_text(json.dumps({name: asdict(test) for name, test in self.known.items()}), "utf-8")
+
+    def of(self, mutant: Mutant, budget: float) -> dict[str, float]:
+        """The tests that run the mutant's function, with their seconds: the quickest, up to a budget of seconds.
+
+        Of what runs before any test does (a constant, what the tests are parametrised by), those that run anything of
+        the file.
+        """
+        function, file = f"{mutant.file}::{mutant.function}", f"{mutant.file}::"
+        early = not mutant.function or function in self.known[""].runs
+        chosen: dict[str, float] = {}
+        for name, test in sorted(self.known.items(), key=lambda item: item[1].seconds):
+            if name and (any(ran.startswith(file) for ran in test.runs) if early else function in test.runs):
+                budget -= test.seconds
+                if chosen and budget < 0:
+                    break
+                chosen[name] = test.seconds
+        return chosen
+
+
+def _digest(test: str) -> str:
+    path = Path(test.split("::", maxsplit=1)[0])
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else ""

@@ -1,0 +1,144 @@
+"""Tests run in processes that are forked off this one: the libraries that they need are imported once."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import contextlib
+import json
+import os
+import resource
+import sys
+import time
+from collections.abc import Collection, Generator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import hypothesis
+import pytest
+
+from scripts.mutants.mutating import definitions
+
+_OPTIONS = ["-q", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+_NOTE = "_note_that_it_runs_"
+_MARK = f"import builtins; getattr(builtins, {_NOTE!r}, id)({{!r}})"
+SPARE_SECONDS = 5
+"""Seconds of processor time that a test may take beyond ten times what it took on the original."""
+MOST_BYTES = 4 << 30
+"""What the process of a mutant may allocate."""
+
+
+class _Plugin:
+    """Hypothesis with the same examples each time, and no search for a smaller one once a test has failed."""
+
+    options: ClassVar[list[str]] = []
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Before the tests are imported: their own settings start from these."""
+        phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+        usual = hypothesis.settings.get_profile("default")
+        hypothesis.settings.register_profile("mutants", usual, derandomize=True, database=None, phases=phases)
+        hypothesis.settings.load_profile("mutants")
+
+
+class Measure(_Plugin):
+    """Runs the tests that are not known yet, and writes down how long those take that pass, and what each runs.
+
+    The sources are :func:`marked`. What runs before any test does is written down as that of the test "".
+    """
+
+    def __init__(self, known: Collection[str], output: Path) -> None:
+        self.known, self.output = known, output
+        self.ran: set[str] = set()
+        self.found: dict[str, tuple[float, list[str]]] = {}
+
+    def pytest_collection(self) -> None:
+        """Begin to note what is run."""
+        setattr(builtins, _NOTE, self.ran.add)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the unknown ones."""
+        self.found[""] = 0.0, sorted(self.ran)
+        items[:] = [item for item in items if item.nodeid not in self.known]
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, bool, bool]:
+        """Time a test, and note what it runs."""
+        self.ran.clear()
+        started, failed = time.process_time(), item.session.testsfailed
+        handled = yield
+        if item.session.testsfailed == failed:
+            self.found[item.nodeid] = time.process_time() - started, sorted(self.ran)
+        sys.stderr.write(f"\r{len(self.found) - 1} of {len(item.session.items)} tests measured")
+        return handled
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Write it down."""
+        sys.stderr.write(f", {session.testsfailed} failed\n" if len(self.found) > 1 else "")
+        self.output.write_text(json.dumps(self.found), "utf-8")
+
+
+def marked(file: str, source: str) -> str:
+    """A source file whose functions note that they are run."""
+    tree = ast.parse(source)
+    for name, function in definitions(tree):
+        has_docstring = ast.get_docstring(function) is not None
+        function.body[has_docstring:has_docstring] = ast.parse(_MARK.format(f"{file}::{name}")).body
+    return ast.unparse(tree)
+
+
+class Try(_Plugin):
+    """Runs some tests, the quickest first, until one fails; one that goes on and on ends the process."""
+
+    options: ClassVar[list[str]] = ["-x"]
+
+    def __init__(self, seconds: Mapping[str, float]) -> None:
+        self.seconds = seconds
+
+    def pytest_collection(self) -> None:
+        """Set the end of what allocates without end; a process that is ended leaves no dump."""
+        resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the chosen ones."""
+        items[:] = sorted((i for i in items if i.nodeid in self.seconds), key=lambda i: self.seconds[i.nodeid])
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+        """Set the end of a test that does not end."""
+        limit = time.process_time() + 10 * self.seconds[item.nodeid] + SPARE_SECONDS
+        resource.setrlimit(resource.RLIMIT_CPU, (int(limit), resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def warm_up(tests: Collection[str]) -> None:
+    """Import all that the tests import, and forget what belongs to the project."""
+    with _silence():
+        pytest.main(["--collect-only", *_OPTIONS, *tests])
+    here = str(Path.cwd())
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] != "scripts" and (getattr(module, "__file__", None) or "").startswith(here):
+            del sys.modules[name]
+
+
+def run(tests: Collection[str], plugin: Measure | Try) -> int:
+    """Run tests in a process of their own: pytest's exit code, or minus the signal that ended it."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            sys.dont_write_bytecode = isinstance(plugin, Try)
+            with _silence():
+                code = pytest.main([*plugin.options, *_OPTIONS, *tests], plugins=[plugin])
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@contextlib.contextmanager
+def _silence() -> Generator[None]:
+    with Path(os.devnull).open("w", encoding="utf-8") as nothing, contextlib.redirect_stdout(nothing):
+        yield
