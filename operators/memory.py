@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, Protocol, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 
-from operators.columns.grouping import Floats, Ints, group
+from operators.columns.grouping import Ints
 from operators.columns.readout import each_part, put
-from operators.operator import Batch, Operator, OperatorError, Readout, Shape, State
+from operators.operator import Operator, OperatorError, Readout, State
+from operators.state.inputs import Columns, Inputs, batched
 from operators.state.keys import KeyIndex
 from operators.state.merging import joined
-from operators.state.rows import Array, Rows, read_only
+from operators.state.rows import Array, Rows
 from operators.state.serial import described, identity, key_from_json, key_to_json, pack, take, unpack
-
-
-class Columns(Protocol):
-    """Anything that gives a column by the name of a field: a dict of arrays, a data frame."""
-
-    def __getitem__(self, field: str, /) -> Any:
-        """The column."""
 
 
 class Memory:
@@ -39,15 +33,9 @@ class Memory:
     def __init__(self, operator: Operator, vectors: Mapping[str, int] | None = None) -> None:
         self.operator = operator
         self.vectors = dict(vectors or {})
-        self._inputs = operator.inputs()
-        self._shapes = {role: self._shape(fields) for role, fields in self._inputs.items()}
-        self._rows = Rows(operator.layout(self._shapes))
+        self._inputs = Inputs(operator, self.vectors)
+        self._rows = Rows(operator.layout(self._inputs.shapes))
         self._index = KeyIndex[Hashable]()
-
-    def _shape(self, fields: str | tuple[str, ...]) -> Shape:
-        if isinstance(fields, str):
-            return (self.vectors[fields],) if fields in self.vectors else ()
-        return (len(fields),)
 
     # Folding
 
@@ -72,9 +60,9 @@ class Memory:
             OverflowError: the events would leave a number in the memory that is not finite.
         """
         names = _listed(keys)
-        inputs, when = self._columns(len(names), columns, times)
+        inputs, when = self._inputs.read(len(names), columns, times)
         with self._rows_of(names) as at:
-            rows, batch = _batch(at, inputs, when)
+            rows, batch = batched(at, inputs, when)
             state = self._rows.gather(rows)
             with np.errstate(all="ignore"):
                 result = self.operator.fold(state, batch, each=each)
@@ -93,8 +81,8 @@ class Memory:
         if (algebra := self.operator.algebra) != "group":
             raise OperatorError("type", f"{self._name} can't take events back: its algebra is {algebra!r}")
         names = _listed(keys)
-        inputs, when = self._columns(len(names), columns, times)
-        rows, batch = _batch(self._which(names), inputs, when)
+        inputs, when = self._inputs.read(len(names), columns, times)
+        rows, batch = batched(self._which(names), inputs, when)
         if len(rows) and rows[-1] == len(self):
             raise KeyError(next(key for key in names if key not in self))
         state = self._rows.gather(rows)
@@ -119,8 +107,9 @@ class Memory:
         """
         if self.operator.algebra == "none":
             raise OperatorError("type", f"{self._name} can't merge partial states: its algebra is 'none'")
-        if (mine := identity(self.operator)) != (its := identity(other.operator)) or self._shapes != other._shapes:
-            raise OperatorError("type", f"found a memory of {its}, {other._shapes}, expected {mine}, {self._shapes}")
+        mine, its = ((identity(memory.operator), memory._inputs.shapes) for memory in (self, other))
+        if mine != its:
+            raise OperatorError("type", f"found a memory of {its[0]}, {its[1]}, expected {mine[0]}, {mine[1]}")
         theirs = other.state()
         with self._rows_of(other.keys) as rows:
             state = self._rows.gather(rows)
@@ -155,7 +144,7 @@ class Memory:
         """
         rows = self._which(keys)
         with np.errstate(all="ignore"):
-            return self.operator.read(self._rows.gather(rows), self._query(query, len(rows)))
+            return self.operator.read(self._rows.gather(rows), self._inputs.query(query, len(rows)))
 
     def export(self, keys: Iterable[Hashable] | None = None) -> Sequence[Mapping[str, object]]:
         """The memory itself of each of these keys, or of all, as plain numbers and lists."""
@@ -233,29 +222,6 @@ class Memory:
         known = (self._index.get(key) for key in _listed(keys))
         return np.array([spare if row is None else row for row in known], np.int64)
 
-    def _columns(self, n: int, columns: Columns | None, times: Any) -> tuple[dict[str, Floats], Floats]:
-        """The inputs by role and the times of n events. Raises ValueError."""
-        inputs = {role: _column(columns, fields) for role, fields in self._inputs.items()}
-        inputs |= {"time": np.zeros(n) if times is None else np.asarray(times, float)}
-        for role, column in inputs.items():
-            expected = (n, *self._shapes.get(role, ()))
-            if column.shape != expected:
-                raise ValueError(f"{role}: found the shape {column.shape}, expected {expected}")
-            if not np.isfinite(column).all():
-                raise ValueError(f"{role}: found a number that is not finite")
-        return inputs, inputs.pop("time")
-
-    def _query(self, query: Any, keys: int) -> Floats | None:
-        """A query for each key. Raises ValueError."""
-        if query is None:
-            return None
-        if "key" not in self._shapes:
-            raise ValueError(f"{self._name} takes no query")
-        given, length = np.asarray(query, float), self._shapes["key"]
-        if given.shape not in {length, (keys, *length)}:
-            raise ValueError(f"query: found the shape {given.shape}, expected {length}, or one for each key")
-        return np.broadcast_to(given, (keys, *length))
-
     def _check(self, state: State) -> None:
         """That an operator left its state as its layout says, and finite."""
         self._rows.check(state)
@@ -266,21 +232,6 @@ class Memory:
     @property
     def _name(self) -> str:
         return type(self.operator).__name__
-
-
-def _batch(rows: Ints, inputs: Mapping[str, Floats], times: Floats) -> tuple[Ints, Batch]:
-    """The distinct rows of events, and the events grouped by them."""
-    distinct, groups = group(rows)
-    columns = {role: read_only(column[groups.order]) for role, column in inputs.items()}
-    return distinct, Batch(groups, columns, read_only(times[groups.order]))
-
-
-def _column(columns: Columns | None, fields: str | tuple[str, ...]) -> Floats:
-    if columns is None:
-        raise ValueError(f"found no columns, expected {fields!r}")
-    if isinstance(fields, str):
-        return np.asarray(columns[fields], float)
-    return np.stack([np.asarray(columns[field], float) for field in fields], axis=1)
 
 
 def _listed(keys: Iterable[Hashable]) -> list[Hashable]:
