@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ class Events:
 
     NaN in a column means that the field was absent or null (a JSON number is never NaN, and one in a binary format is
     rejected), for a vector in all d places. ``index`` is each event's place in the wire batch it came from; ``times``
-    are event times in Unix seconds.
+    are event times in Unix seconds; ``ids`` are the fields that tell events apart, None where one is absent or null.
     """
 
     index: Ints
@@ -48,6 +48,7 @@ class Events:
     offsets: Ints
     times: Floats
     columns: dict[str, Floats]
+    ids: dict[str, list[bytes | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)

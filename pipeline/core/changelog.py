@@ -7,6 +7,7 @@ kind       key                                            value
 =========  =============================================  =====================================================
 row        ``R`` + entity key                             format byte, then the fields as little-endian numbers
 page       ``P`` + entity key + ring (u16) + page (u32)   the page's inputs as little-endian doubles
+ids        ``I`` + page (u32)                             marks of the events folded last (see ``dedupe``)
 meta       ``M``                                          a :class:`Meta` as JSON
 =========  =============================================  =====================================================
 
@@ -23,12 +24,14 @@ import numpy as np
 
 from pipeline.core.batch import Ints
 from pipeline.core.clock import Passed
+from pipeline.core.dedupe import PAGE_BYTES
 from pipeline.core.state import NO_OFFSET, TableState
 from pipeline.errors import KafkaStateError
 
 FORMAT = 1
-ROW, PAGE, META = b"R", b"P", b"M"
+ROW, PAGE, IDS, META = b"R", b"P", b"I", b"M"
 _PAGE_SUFFIX = struct.Struct("<HI")
+_NUMBER = struct.Struct("<I")
 
 Records = tuple[list[bytes], list[bytes | None]]
 """Keys and values, in step."""
@@ -113,6 +116,13 @@ class Changelog:
                 values += _slices(raw, len(raw) // len(at)) if len(at) else []
         return keys, values
 
+    def ids(self) -> Records:
+        """Records for the pages of ids that changed."""
+        if self._state.seen is None:
+            return [], []
+        pages, contents = self._state.seen.take_changed()
+        return [IDS + _NUMBER.pack(page) for page in pages], [*contents]
+
     @staticmethod
     def meta_record(meta: Meta) -> tuple[bytes, bytes]:
         """The meta record's key and value."""
@@ -131,7 +141,7 @@ class Changelog:
         Records that this version did not write, or that belong to other operators, are noted as ``trouble``; the meta
         records are read all the same, for they say why.
         """
-        kinds: dict[bytes, Records] = {ROW: ([], []), PAGE: ([], []), META: ([], [])}
+        kinds: dict[bytes, Records] = {ROW: ([], []), PAGE: ([], []), IDS: ([], []), META: ([], [])}
         try:
             for key, value in zip(keys, values, strict=True):
                 if not key or key[:1] not in kinds:
@@ -144,6 +154,7 @@ class Changelog:
             if self.trouble is None:
                 self._apply_rows(*kinds[ROW])
                 self._apply_pages(*kinds[PAGE])
+                self._apply_ids(*kinds[IDS])
         except KafkaStateError as trouble:
             self.trouble = self.trouble or trouble
 
@@ -154,6 +165,8 @@ class Changelog:
         rows = np.flatnonzero(state.offsets[: state.index.span] != NO_OFFSET)
         for memory in state.memories.values():
             memory.restored(rows)
+        if state.seen is not None:
+            state.seen.restored()
         state.lifetimes.restore(self.meta.passed if self.meta else None, rows, state.offsets)
 
     def _apply_meta(self, value: bytes | None) -> None:
@@ -224,6 +237,14 @@ class Changelog:
             memory.restore_pages(
                 number, rows, np.array([page for _, page in pages], np.int64), b"".join(pages.values())
             )
+
+    def _apply_ids(self, keys: list[bytes], values: list[bytes | None]) -> None:
+        """Those of a table that looks for duplicates no more are let be."""
+        pages = [value for value in values if value is not None]
+        if any(len(key) != _NUMBER.size for key in keys) or any(len(page) != PAGE_BYTES for page in pages):
+            raise self._foreign(IDS)
+        if self._state.seen is not None:
+            self._state.seen.restore_pages(pages)
 
     def _foreign(self, key: bytes | None) -> KafkaStateError:
         name = self._state.table.name

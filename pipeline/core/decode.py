@@ -21,8 +21,9 @@ MAX_KEY_BYTES = 4096
 class Decoder:
     """Reads the records of one stream.
 
-    ``scalars`` and ``vectors`` (with their lengths) are the fields that any of the stream's tables reads; others are
-    ignored. A key longer than ``max_key_bytes`` makes a bad event; an empty one is a key like any other.
+    ``scalars`` and ``vectors`` (with their lengths) are the fields that any of the stream's tables reads, and ``ids``
+    those by which any knows duplicates; others are ignored. A key longer than ``max_key_bytes`` makes a bad event; an
+    empty one is a key like any other.
     """
 
     def __init__(
@@ -31,12 +32,13 @@ class Decoder:
         scalars: Collection[str],
         vectors: Mapping[str, int],
         *,
+        ids: Collection[str] = (),
         max_key_bytes: int = MAX_KEY_BYTES,
     ) -> None:
         self._max_key_bytes = max_key_bytes
         self._key = stream.key
         self._compare_keys = stream.key is not None and not stream.partitioned_by_key
-        self._format = _format(stream, scalars, vectors)
+        self._format = _format(stream, scalars, vectors, ids)
 
     def decode(self, batch: WireBatch) -> tuple[Events, list[Reject]]:
         """The good events in order, and one reject for each of the others, in order too."""
@@ -54,6 +56,7 @@ class Decoder:
             _offsets(batch, index),
             times,
             parsed.columns,
+            parsed.ids,
         )
         if flaws:
             events = _without(events, flaws)
@@ -98,12 +101,12 @@ class Decoder:
         return reasons | {row: too_long for row, key in enumerate(keys) if key is not None and len(key) > limit}
 
 
-def _format(stream: Stream, scalars: Collection[str], vectors: Mapping[str, int]) -> Format:
+def _format(stream: Stream, scalars: Collection[str], vectors: Mapping[str, int], ids: Collection[str]) -> Format:
     units = UNITS[stream.time_unit]
     match stream.format:
         case "json" | "msgpack" as codec:
             return DocumentFormat(
-                codec, key=stream.key, time=stream.time, units=units, scalars=scalars, vectors=vectors
+                codec, key=stream.key, time=stream.time, units=units, scalars=scalars, vectors=vectors, ids=ids
             )
         case "float64" | "float32" as dtype:
             wanted = {*scalars, *vectors}
@@ -127,4 +130,5 @@ def _without(events: Events, rows: Collection[int]) -> Events:
         events.offsets[kept],
         events.times[kept],
         {field: column[kept] for field, column in events.columns.items()},
+        {field: pick(ids, kept) for field, ids in events.ids.items()},
     )

@@ -63,6 +63,8 @@ class Counts:
     batches: int = 0
     outputs: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
+    duplicates: Counter[str] = field(default_factory=Counter)
+    forgotten_ids: Counter[str] = field(default_factory=Counter)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     undefined: Counter[tuple[str, str]] = field(default_factory=Counter)
     dead_letters: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -104,6 +106,7 @@ class TablePartition:
         """
         folded = self.state.fold(events, deletes)
         counts.skipped[self.table.name] += folded.skipped
+        counts.duplicates[self.table.name] += folded.duplicates
         for drop in folded.drops:
             counts.dropped[self.table.name, drop.reason] += 1
         if folded.overfull is not None:
@@ -146,8 +149,13 @@ class TablePartition:
                 self._values += self._encode(changed, times, offsets, state.latest(rows), counts)
         gone_keys, nulls = self.changelog.tombstones(gone)
         keys, values = self.changelog.changes(rows)
+        ids, pages = self.changelog.ids()
         key, value = self.changelog.meta_record(meta)
-        log = Append(self.changelog_topic, self.partition, [*gone_keys, *keys, key], [*nulls, *values, value])
+        log = Append(
+            self.changelog_topic, self.partition, [*gone_keys, *keys, *ids, key], [*nulls, *values, *pages, value]
+        )
+        if state.seen is not None:
+            counts.forgotten_ids[self.table.name] += state.seen.take_forgotten()
         out = Append(self.output_topic, self.partition, self._keys, self._values)
         self._keys, self._values = [], []
         counts.changelog_bytes[self.table.name] += _size_of(log.keys) + _size_of(log.values)
@@ -218,6 +226,7 @@ class Partition:
             stream,
             [field for field, shape in shapes.items() if not shape],
             {field: shape[0] for field, shape in shapes.items() if shape},
+            ids=app.ids_read(stream),
         )
         self.identity: Identity | None = None
         self.position = 0

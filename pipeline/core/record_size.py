@@ -14,6 +14,7 @@ from operators.operator import Operator, Readout, Shape
 from pipeline.core.changelog import Changelog
 from pipeline.core.config.model import Table
 from pipeline.core.decode import MAX_KEY_BYTES
+from pipeline.core.dedupe import PAGE_BYTES
 from pipeline.core.memory import Memory
 from pipeline.core.state import TableState
 
@@ -30,7 +31,7 @@ def largest_state(table: Table) -> int:
     """Bytes of the largest changelog record, as a record batch of its own."""
     state = TableState(table)
     pages = [pages.page_bytes for memory in state.memories.values() for pages in memory.pages]
-    return OVERHEAD + MAX_KEY_BYTES + max([Changelog(state).row_bytes, *pages])
+    return OVERHEAD + MAX_KEY_BYTES + max([Changelog(state).row_bytes, PAGE_BYTES, *pages])
 
 
 def largest_output(table: Table) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from operators.state.keys import KeyIndex
 from pipeline.core.batch import NO_DELETES, Deletes, Events, Floats, Ints, Reject
 from pipeline.core.config.model import Table
+from pipeline.core.dedupe import Seen
 from pipeline.core.lifetime import Drop, Lifetimes, Steps
 from pipeline.core.memory import Memory
 from pipeline.core.readout import Mask, Result, join
@@ -27,9 +28,9 @@ NO_OFFSET = -1
 class Folded:
     """What a fold did: ``index`` are the events folded, in order of arrival, ``rows`` their keys' rows.
 
-    ``results`` are theirs too, if the table emits every one; ``skipped`` counts events that no operator could use.
-    ``drops`` are the keys that went; ``overfull`` is the offset of the first event that brought a key too many,
-    if there is one.
+    ``results`` are theirs too, if the table emits every one; ``skipped`` counts events that no operator could use,
+    ``duplicates`` those that were folded before. ``drops`` are the keys that went; ``overfull`` is the offset of the
+    first event that brought a key too many, if there is one.
     """
 
     index: Ints
@@ -37,6 +38,7 @@ class Folded:
     results: dict[str, Result]
     rejects: list[Reject]
     skipped: int = 0
+    duplicates: int = 0
     drops: list[Drop] = field(default_factory=list)
     overfull: int | None = None
 
@@ -56,6 +58,7 @@ class TableState:
         self.offsets: Ints = np.zeros(0, np.int64)
         self.live = 0
         self.lifetimes = Lifetimes(table, self.index)
+        self.seen = None if table.dedupe is None else Seen(table.dedupe)
         self._gone: dict[bytes, tuple[int, ...]] = {}
         self._dirty: Mask = np.zeros(0, bool)
         self._each = table.emit == "every"
@@ -84,13 +87,18 @@ class TableState:
         """Fold a batch of events, in order for each key, and drop the keys of ``deletes`` in their turn."""
         usable, index, rejects = self._usable(events)
         skipped = len(events) - len(index) - len(rejects)
+        if self.seen is not None and self.table.dedupe is not None:
+            index, nameless = self._named(events, index, self.seen, self.table.dedupe.field)
+            rejects += nameless
         steps, born = Steps(events, index, deletes), self.index.born
         with np.errstate(all="ignore"):
             if self.lifetimes.bounded or len(deletes):
                 folded = _joined(self._live(steps, usable))
             else:
                 folded = _joined(self._fold_all(Run(events, index, self.rows(steps.keys)), usable))
-        if folded.rejects:
+        if self.seen is not None:
+            self.seen.settle()
+        if folded.rejects or folded.duplicates:
             self.forget_empty(self.index.born - born)
         return replace(folded, rejects=rejects + folded.rejects, skipped=skipped)
 
@@ -99,20 +107,22 @@ class TableState:
 
         A refused event drops nothing: it is as if it had not come.
         """
-        plan = self.lifetimes.plan(steps, self.offsets)
+        fresh = self._fresh(steps.index)
+        plan = self.lifetimes.plan(replace(steps, index=steps.index[fresh]), self.offsets)
         self._reserve()
-        run = Run(steps.events, steps.index, plan.rows)
+        run = Run(steps.events, steps.index[fresh], plan.rows)
         attempt = self._attempt(run, usable, each=self._each and not self._waves)
         if attempt.trouble is not None:
             self.lifetimes.discard(plan)
-            if len(run) > 1:
+            if len(steps.index) > 1:
                 first, second = steps.halves()
                 return self._live(first, usable) + self._live(second, usable)
             return [self._refused(run, attempt.trouble), *self._live(steps.without_events(), usable)]
         pieces = self._by_waves(run, usable) if self._waves else [self._accept(attempt)]
+        duplicates = len(fresh) - len(run)
         self._bury(plan.drops)
         self.lifetimes.accept(plan, run.keys[self.offsets[run.keys] != NO_OFFSET], self.offsets)
-        pieces[0] = replace(pieces[0], drops=plan.drops, overfull=plan.overfull)
+        pieces[0] = replace(pieces[0], duplicates=duplicates, drops=plan.drops, overfull=plan.overfull)
         return pieces
 
     def _bury(self, drops: list[Drop]) -> None:
@@ -156,15 +166,29 @@ class TableState:
         ]
         return {}, everything[~refused], rejects
 
+    def _named(self, events: Events, index: Ints, seen: Seen, field: str) -> tuple[Ints, list[Reject]]:
+        """Those of the events at these places that have an id, with which a batch of ids begins, and the refused."""
+        ids = events.ids[field]
+        seen.begin(events.keys, [name or b"" for name in ids], events.offsets, events.times)
+        if None not in ids:
+            return index, []
+        named = np.array([ids[i] is not None for i in index.tolist()], bool)
+        places = events.index[index[~named]].tolist()
+        return index[named], [Reject(n, "decode", f"missing or null: {field}", self.table.name) for n in places]
+
+    def _fresh(self, index: Ints) -> Mask:
+        """Which of the events at these places are no duplicates."""
+        return np.ones(len(index), bool) if self.seen is None else self.seen.fresh(index)
+
     def _fold_all(self, run: Run, usable: dict[str, Mask]) -> list[Folded]:
         """Fold a run in the way of the table."""
         return self._by_waves(run, usable) if self._waves else self._fold(run, usable)
 
     def _fold(self, run: Run, usable: dict[str, Mask]) -> list[Folded]:
-        """Fold a run; where that fails, its halves."""
-        attempt = self._attempt(run, usable, each=self._each)
+        """Fold a run without its duplicates; where that fails, its halves."""
+        attempt = self._attempt(run.where(self._fresh(run.index)), usable, each=self._each)
         if attempt.trouble is None:
-            return [self._accept(attempt)]
+            return [replace(self._accept(attempt), duplicates=len(run) - len(attempt.run))]
         if len(run) == 1:
             return [self._refused(run, attempt.trouble)]
         first = np.arange(len(run)) < len(run) // 2
@@ -184,6 +208,8 @@ class TableState:
         attempt.accept()
         run = attempt.run
         self._touch(run)
+        if self.seen is not None:
+            self.seen.remember(run.index)
         return Folded(run.index, run.rows, self._with_states(run, attempt.results), [])
 
     def _refused(self, run: Run, trouble: tuple[str, str]) -> Folded:
@@ -282,7 +308,8 @@ class TableState:
     def nbytes(self) -> int:
         """Bytes that the columns of state take."""
         memories = sum(memory.nbytes for memory in self.memories.values())
-        return memories + self.times.nbytes + self.offsets.nbytes + self.lifetimes.nbytes
+        ids = 0 if self.seen is None else self.seen.nbytes
+        return memories + self.times.nbytes + self.offsets.nbytes + self.lifetimes.nbytes + ids
 
 
 def _absent(column: Floats) -> Mask:
@@ -294,11 +321,12 @@ def _joined(pieces: Sequence[Folded]) -> Folded:
     if len(pieces) == 1:
         return pieces[0]
     rejects = [reject for piece in pieces for reject in piece.rejects]
+    duplicates = sum(piece.duplicates for piece in pieces)
     drops = [drop for piece in pieces for drop in piece.drops]
     overfull = next((piece.overfull for piece in pieces if piece.overfull is not None), None)
     full = [piece for piece in pieces if len(piece.index)]
     if not full:
-        return replace(pieces[0], rejects=rejects, drops=drops, overfull=overfull)
+        return replace(pieces[0], rejects=rejects, duplicates=duplicates, drops=drops, overfull=overfull)
     index = np.concatenate([piece.index for piece in full])
     order = np.argsort(index, kind="stable")
     places = np.empty(len(index), np.int64)
@@ -308,6 +336,7 @@ def _joined(pieces: Sequence[Folded]) -> Folded:
         np.concatenate([piece.rows for piece in full])[order],
         {name: join([piece.results[name] for piece in full], places) for name in full[0].results},
         rejects,
+        duplicates=duplicates,
         drops=drops,
         overfull=overfull,
     )

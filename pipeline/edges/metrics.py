@@ -52,6 +52,10 @@ class Metrics:
         self.outputs = counter("outputs_total", "Output records committed.", "table")
         self.dead_letters = counter("dead_letters_total", "Events refused, and committed as such.", "stage", "reason")
         self.skipped = counter("skipped_total", "Events that lacked a field of every operator.", "table")
+        self.duplicates = counter("duplicates_total", "Events that were folded before, by their ids.", "table")
+        self.forgotten_ids = counter(
+            "forgotten_ids_total", "Ids that max_events pushed out while their time was still in the window.", "table"
+        )
         self.dropped_keys = counter("dropped_keys_total", "Keys dropped, with all their state.", "table", "reason")
         self.undefined_reads = counter(
             "undefined_reads_total", "Results that are undefined (null).", "table", "operator"
@@ -89,6 +93,10 @@ class Metrics:
             self.dead_letters.labels(stage, reason).inc(number)
         for table, number in counts.skipped.items():
             self.skipped.labels(table).inc(number)
+        for table, number in counts.duplicates.items():
+            self.duplicates.labels(table).inc(number)
+        for table, number in counts.forgotten_ids.items():
+            self.forgotten_ids.labels(table).inc(number)
         for (table, reason), number in counts.dropped.items():
             self.dropped_keys.labels(table, reason).inc(number)
         for (table, operator), number in counts.undefined.items():

@@ -20,7 +20,7 @@ Row = Any
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]
 Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-"""A key that operators read as a number as well: bounded, so that it always has a nearest double."""
+"""A key or an id that operators read as a number as well: bounded, so that it always has a nearest double."""
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 ABSENT = msgspec.Raw()
@@ -43,7 +43,8 @@ class DocumentFormat:
     """Objects with named fields.
 
     ``key`` and ``time`` are the fields that hold the key and the event time (numbers: ``units`` to the second), or
-    None; ``scalars`` and ``vectors`` (with their lengths) are the numbers that operators read.
+    None; ``scalars`` and ``vectors`` (with their lengths) are the numbers that operators read, ``ids`` tell events
+    apart.
     """
 
     def __init__(
@@ -55,15 +56,17 @@ class DocumentFormat:
         units: float,
         scalars: Collection[str],
         vectors: Mapping[str, int],
+        ids: Collection[str] = (),
     ) -> None:
         self._text = codec == "json"
         self._units = units
         self._vectors = dict(vectors)
         required = [field for field in dict.fromkeys((key, time)) if field is not None]
-        optional = [field for field in dict.fromkeys((*scalars, *vectors)) if field not in required]
+        optional = [field for field in dict.fromkeys((*scalars, *vectors, *ids)) if field not in required]
         # A struct's attributes are identifiers, a document's fields are any text.
         self._attributes = {field: f"field_{i}" for i, field in enumerate((*required, *optional))}
-        types = {field: _type(field, key, time, scalars, vectors) for field in self._attributes}
+        names = {key, *ids}
+        types = {field: _type(field, names, time, scalars, vectors) for field in self._attributes}
         rename = {attribute: field for field, attribute in self._attributes.items()}
         self._struct = msgspec.defstruct(
             "Row",
@@ -82,6 +85,7 @@ class DocumentFormat:
         self._required = required
         self._key = key
         self._time = time
+        self._ids = sorted(ids)
         self._numbers = [field for field in self._attributes if field in scalars]
 
     def parse(self, values: list[bytes | None]) -> Parsed:
@@ -107,7 +111,8 @@ class DocumentFormat:
             else:
                 break
         index = first + places_without(len(values), [reject.index - first for reject in rejects])
-        parsed = Parsed(index, self._keys(rows), self._times(rows), self._columns(rows), rejects)
+        ids = {field: _texts(list(map(self._get[field], rows))) for field in self._ids}
+        parsed = Parsed(index, self._keys(rows), self._times(rows), self._columns(rows), rejects, ids=ids)
         if self._text:
             self._find_bad_text(pick(values, index - first), parsed)
         else:
@@ -143,11 +148,7 @@ class DocumentFormat:
     def _keys(self, rows: list[Row]) -> list[bytes] | None:
         if self._key is None:
             return None
-        keys = list(map(self._get[self._key], rows))
-        try:
-            return list(map(str.encode, keys))
-        except TypeError:
-            return [str(key).encode() for key in keys]
+        return _texts(list(map(self._get[self._key], rows)))  # type: ignore[return-value] # it is required
 
     def _times(self, rows: list[Row]) -> Floats | None:
         if self._time is None:
@@ -199,9 +200,19 @@ class DocumentFormat:
                 parsed.flaws[row] = Reject(int(parsed.index[row]), "decode", f"{NON_FINITE}: {field}")
 
 
-def _type(field: str, key: str | None, time: str | None, scalars: Collection[str], vectors: Mapping[str, int]) -> Any:
-    """What a field has to be for all that is asked of it."""
-    if field == key:
+def _texts(names: list[Any]) -> list[bytes | None]:
+    """Text as UTF-8, an integer as decimal text."""
+    try:
+        return list(map(str.encode, names))
+    except TypeError:
+        return [None if name is None else str(name).encode() for name in names]
+
+
+def _type(
+    field: str, names: Collection[str | None], time: str | None, scalars: Collection[str], vectors: Mapping[str, int]
+) -> Any:
+    """What a field has to be for all that is asked of it; ``names`` tell keys or events apart."""
+    if field in names:
         return Integer if field in scalars else str | int
     if field in vectors:
         return tuple[(float,) * vectors[field]]  # type: ignore[misc]

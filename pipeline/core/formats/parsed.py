@@ -25,7 +25,8 @@ class Parsed:
     """The n values of a batch that could be read, as columns of n rows, and a reject for each of the others.
 
     ``index`` is each row's place in the batch. ``keys`` and ``times`` (Unix seconds) are None where the value has no
-    such field. ``flaws`` are the rows that turned out bad after all: row -> reject.
+    such field. ``flaws`` are the rows that turned out bad after all: row -> reject. ``ids`` are the fields that tell
+    events apart, None where one is absent or null.
     """
 
     index: Ints
@@ -34,6 +35,7 @@ class Parsed:
     columns: dict[str, Floats]
     rejects: list[Reject] = field(default_factory=list)
     flaws: dict[int, Reject] = field(default_factory=dict)
+    ids: dict[str, list[bytes | None]] = field(default_factory=dict)
 
 
 class Format(Protocol):
@@ -60,6 +62,7 @@ def joined(parts: Sequence[Parsed]) -> Parsed:
         {field: np.concatenate([part.columns[field] for part in parts]) for field in parts[0].columns},
         [reject for part in parts for reject in part.rejects],
         flaws,
+        {field: list(chain.from_iterable(part.ids[field] for part in parts)) for field in parts[0].ids},
     )
 
 

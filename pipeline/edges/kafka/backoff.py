@@ -19,7 +19,7 @@ class Backoff:
     def failed(self) -> float:
         """Count a failure; how many seconds to wait after it."""
         # A float has an exponent of eleven bits: an outage of days may fail more often than that.
-        span = min(self._longest, self._first * 2 ** min(self.failures, 64))
+        span = min(self._longest, self._first * 2.0 ** min(self.failures, 64))
         self.failures += 1
         return span * random.uniform(0.5, 1)
 
