@@ -92,6 +92,7 @@ class Ridge(Attention):
             leverage = np.where(state["predicted"] > 0, state["leverage"], np.nan)
         else:
             leverage = self._predict(state, state["query"] if query is None else query)[1]
+            leverage[state["count"] == 0] = np.nan
         return _with(leverage, super().read(state, query))
 
     def attend(self, state: State, query: Floats) -> Floats:

@@ -35,7 +35,7 @@ class Case:
     forgets: bool = False
     factors: int = 1
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    empty: float | Mapping[str, float] = math.nan
+    empty: float = math.nan
     tenths: float | Mapping[str, float] | None = None
     tolerance: float = 1e-12
 

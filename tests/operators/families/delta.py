@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 from typing import Any
 
@@ -119,7 +118,6 @@ _SMALL = {"key": (-0.7, 0.7)}
 _NUMBER: Shape = ()
 _WEIGHED = {**PAIR, "weight": _NUMBER}
 _BEFORE = {"value": 0.1, "error": 0.0}
-_UNSEEN = {"value": math.nan, "leverage": 0.0}
 _ALL = 1_000_001 * 0.03
 _TENTHS = {"value": 0.1 * _ALL / (_ALL + 0.01), "leverage": 0.03 / (_ALL + 0.01)}
 
@@ -146,9 +144,9 @@ CASES = [
         factors=3,
         ranges={"decay": (0.0, 1.0)},
     ),
-    Case("ridge", Ridge(**_KV, l2=0.01), PAIR, any_order=True, factors=3, empty=_UNSEEN, tenths=_TENTHS),
+    Case("ridge", Ridge(**_KV, l2=0.01), PAIR, any_order=True, factors=3, tenths=_TENTHS),
     Case("ridge-query", Ridge(**_ASK, l2=2.0, readout="before"), ASKED, factors=3),
-    Case("ridge-time", Ridge(**_KV, l2=0.5, half_life="20s"), PAIR, any_order=True, factors=3, empty=_UNSEEN),
+    Case("ridge-time", Ridge(**_KV, l2=0.5, half_life="20s"), PAIR, any_order=True, factors=3),
     Case("ridge-time-before", Ridge(**_ASK, l2=0.1, half_life="3s", readout="before"), ASKED, factors=3),
-    Case("ridge-relu", Ridge(**_KV, l2=1.0, feature_map="relu"), PAIR, any_order=True, factors=3, empty=_UNSEEN),
+    Case("ridge-relu", Ridge(**_KV, l2=1.0, feature_map="relu"), PAIR, any_order=True, factors=3),
 ]
