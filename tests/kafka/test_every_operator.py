@@ -205,14 +205,16 @@ def expected(parts: Sequence[Round]) -> Outputs:
     vectors = {each.name: each.shape[0] for each in INPUTS if each.shape}
     outputs = Outputs([{} for part in parts for _ in part.keys], {k: [{} for p in parts if k in p.keys] for k in KEYS})
     for name, operator in READOUTS.items():
-        memory = Memory(operator, vectors)
+        # Folds without results are free to add in another order.
+        memory, final = Memory(operator, vectors), Memory(operator, vectors)
         every, latest = iter(outputs.every), {key: iter(records) for key, records in outputs.latest.items()}
         for part in parts:
             results = memory.fold(part.keys, part.columns, part.times)
             for i in range(len(part.keys)):
                 next(every)[name] = plain(results, i)
-            touched = [key for key in map(str, memory.keys) if key in part.keys]
-            readouts, memories = memory.read(touched), memory.export(touched)
+            final.fold(part.keys, part.columns, part.times, each=False)
+            touched = [key for key in map(str, final.keys) if key in part.keys]
+            readouts, memories = final.read(touched), final.export(touched)
             for i, key in enumerate(touched):
                 next(latest[key]).update({name: plain(readouts, i), f"{name}.state": as_published(memories[i])})
     return outputs
