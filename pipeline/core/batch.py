@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
+Headers = Sequence[tuple[str, bytes | None]]
+"""The headers of one record."""
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -18,7 +21,8 @@ class WireBatch:
     """The records of one drain of one source partition, as columns; ``timestamps`` in Unix milliseconds.
 
     ``start`` and ``next`` are the fetch positions before and after: everything in between that is not a record here
-    (control markers, aborted transactions, compaction holes) is accounted for.
+    (control markers, aborted transactions, compaction holes) is accounted for. ``headers`` are those of the records
+    that have any, by offset; it may hold others too.
     """
 
     topic: str
@@ -29,6 +33,7 @@ class WireBatch:
     values: list[bytes | None]
     offsets: Sequence[int]
     timestamps: Sequence[int]
+    headers: Mapping[int, Headers] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.offsets)

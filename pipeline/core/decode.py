@@ -59,7 +59,7 @@ class Decoder:
             parsed.ids,
         )
         if flaws:
-            events = _without(events, flaws)
+            events = without(events, flaws)
         return events, sorted([*parsed.rejects, *flaws.values()], key=lambda reject: reject.index)
 
     def deletes(self, batch: WireBatch, rejects: list[Reject]) -> tuple[Deletes, list[Reject]]:
@@ -122,7 +122,8 @@ def _offsets(batch: WireBatch, index: Ints) -> Ints:
     return np.fromiter(batch.offsets, np.int64, len(batch))[index]
 
 
-def _without(events: Events, rows: Collection[int]) -> Events:
+def without(events: Events, rows: Collection[int]) -> Events:
+    """The events but those at these places among them."""
     kept = places_without(len(events), rows)
     return Events(
         events.index[kept],

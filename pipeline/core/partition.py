@@ -13,7 +13,7 @@ from itertools import repeat
 
 import numpy as np
 
-from pipeline.core.batch import NO_DELETES, Deletes, Events, Floats, Ints, Reject, WireBatch
+from pipeline.core.batch import NO_DELETES, Deletes, Events, Floats, Headers, Ints, Reject, WireBatch
 from pipeline.core.changelog import FORMAT, Changelog, Meta
 from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.dead_letter import dead_letter
@@ -22,6 +22,7 @@ from pipeline.core.encode import Encoder, key_text, key_texts, undefined
 from pipeline.core.formats.parsed import NULL_VALUE
 from pipeline.core.partitioning import Sightings
 from pipeline.core.readout import Result
+from pipeline.core.replay import Replays
 from pipeline.core.state import Folded, TableState
 from pipeline.errors import KafkaStateError, RunError
 
@@ -52,7 +53,7 @@ class Append:
     partition: int
     keys: list[bytes | None]
     values: list[bytes | None]
-    headers: list[list[tuple[str, bytes]]] = field(default_factory=list)
+    headers: list[Headers] = field(default_factory=list)
 
 
 @dataclass
@@ -258,14 +259,16 @@ class Partition:
         if self._split:
             self._check_partitioning(batch, events)
         deletes, rejects = self._deletes(batch, rejects)
-        for table in self.tables.values():
+        replays = Replays(batch, self.app.name, list(self.tables))
+        for name, table in self.tables.items():
             nulls = deletes if table.table.on_null == "delete" else NO_DELETES
-            refused, nbytes = table.fold(events, nulls, self._counts)
+            mine = (replays.events_of(name, events), replays.deletes_of(name, nulls)) if replays else (events, nulls)
+            refused, nbytes = table.fold(*mine, self._counts)
             rejects += refused
             self.waiting_bytes += nbytes
         self.check_siblings(siblings)
         if rejects:
-            self._reject(batch, rejects)
+            self._reject(batch, replays.rejects_of(rejects), replays)
         self.position = batch.next
         self._counts.events += len(batch)
         self._counts.batches += 1
@@ -324,11 +327,17 @@ class Partition:
     def _no_letters(self, identity: Identity) -> Append:
         return Append(self.app.dead_letters, identity.dead_letter_partition, [], [])
 
-    def _reject(self, batch: WireBatch, rejects: list[Reject]) -> None:
+    def _reject(self, batch: WireBatch, rejects: list[Reject], replays: Replays) -> None:
         assert self.identity is not None
         for reject in sorted(rejects, key=lambda reject: reject.index):
             self._stop_if_told(batch, reject)
-            letter = dead_letter(reject, batch, self.stream.name, limit=self.identity.dead_letter_limit)
+            letter = dead_letter(
+                reject,
+                batch,
+                self.stream.name,
+                limit=self.identity.dead_letter_limit,
+                replays=replays.count(reject.index),
+            )
             self._letters.keys.append(letter.key)
             self._letters.values.append(letter.value)
             self._letters.headers.append(letter.headers)

@@ -26,7 +26,7 @@ from aiokafka.errors import (
     TopicAuthorizationFailedError,
 )
 
-from pipeline.core.batch import WireBatch
+from pipeline.core.batch import Headers, WireBatch
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.errors import PartitionError
 from pipeline.errors import RunError
@@ -233,6 +233,7 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             columns.values,
             columns.offsets(),
             columns.timestamps,
+            columns.headers,
         )
 
     def _release(self, tp: TopicPartition) -> None:
@@ -325,6 +326,7 @@ class _Columns:
         self.keys: list[bytes | None] = []
         self.values: list[bytes | None] = []
         self.timestamps: list[int] = []
+        self.headers: dict[int, Headers] = {}
         self._offsets: list[Sequence[int]] = []
 
     def append(self, wire: Any, position: int, *, has_holes: bool) -> None:
@@ -364,6 +366,8 @@ class _Columns:
             key(record.key)
             value(record.value)
             timestamp(record.timestamp)
+            if record.headers:
+                self.headers[record.offset] = record.headers
 
     def _cut(self, begin: int, end: int | None) -> None:
         for column in (self.keys, self.values, self.timestamps):
@@ -375,4 +379,5 @@ class _Columns:
             self.keys += [record.key for record in records]
             self.values += [record.value for record in records]
             self.timestamps += [record.timestamp for record in records]
+            self.headers |= {record.offset: record.headers for record in records if record.headers}
             self._offsets.append([record.offset for record in records])
