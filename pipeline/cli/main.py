@@ -22,6 +22,7 @@ COMMANDS = {
     "query": "Ask a running worker for one key of a table.",
     "watch": "Follow the committed updates of a table.",
     "send": "Send events to a stream's topic.",
+    "doctor": "Find what would stop a pipeline, and how to mend it.",
     "reset": "Forget all state, so that the next run starts from the first event.",
     "broker": "Run an embedded Kafka in the foreground.",
     "demo": "See it work, on real input through a real Kafka.",

@@ -20,6 +20,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, Of
 from kafka.errors import (
     AuthorizationError,
     GroupIdNotFoundError,
+    InvalidReplicationFactorError,
     KafkaError,
     TopicAlreadyExistsError,
     TopicAuthorizationFailedError,
@@ -100,16 +101,23 @@ class TopicSpec:
     def dead_letters(cls, name: str, partitions: int, largest_source: int, replication: int = 1) -> TopicSpec:
         """``largest_source`` is the greatest max.message.bytes of the sources: their records fit, with our headers."""
         configs = {"cleanup.policy": "delete", "max.message.bytes": str(largest_source + DEAD_LETTER_HEADROOM)}
-        return cls(name, partitions, replication, {**configs, **_durable(replication)})
+        # Compacted, it would refuse events without a key, and with them the commit.
+        return cls(name, partitions, replication, {**configs, **_durable(replication)}, strict=True)
 
-    def mismatch(self, info: TopicInfo) -> str | None:
+    def mismatch(self, info: TopicInfo) -> KafkaStateError | None:
         """What is wrong with a topic that is there, or None."""
         if info.partitions < self.partitions or (self.exactly and info.partitions > self.partitions):
             wanted = f"{'' if self.exactly else 'at least '}{self.partitions}"
-            return f"topic {self.name} has {info.partitions} partitions instead of {wanted}"
+            return KafkaStateError(
+                f"topic {self.name} has {info.partitions} partitions instead of {wanted}",
+                f"`streamfold reset FILE`, or make {self.name} anew as it should be",
+            )
         policy = self.configs.get("cleanup.policy")
         if self.strict and info.cleanup_policy != policy:
-            return f"topic {self.name} has cleanup.policy {info.cleanup_policy} instead of {policy}"
+            return KafkaStateError(
+                f"topic {self.name} has cleanup.policy {info.cleanup_policy} instead of {policy}",
+                f"set it to {policy}; `streamfold reset FILE` if state may have been deleted meanwhile",
+            )
         return None
 
 
@@ -175,18 +183,21 @@ class Admin:
         if missing:
             with self._asking() as client:
                 answer = client.create_topics(missing, raise_errors=False)
-            for topic in answer["topics"]:
-                error = for_code(topic["error_code"])
-                if topic["error_code"] and error is not TopicAlreadyExistsError:
-                    reason = topic["error_message"] or error.__name__
-                    raise KafkaStateError(
-                        f"cannot make topic {topic['name']}: {reason}", "make it by hand, or allow it"
-                    )
+            for refusal in _refusals(answer):
+                raise refusal
             there = self._await(lambda: self._all_of(wanted), f"topics {', '.join(missing)} do not appear")
         for name, spec in wanted.items():
             if (trouble := spec.mismatch(there[name])) is not None:
-                raise KafkaStateError(trouble, f"`streamfold reset FILE`, or make {name} anew as it should be")
+                raise trouble
         return there
+
+    def refusals(self, specs: Iterable[TopicSpec]) -> list[KafkaStateError]:
+        """Why the broker would not make these topics. Makes none."""
+        wanted = {spec.name: _request(spec) for spec in specs}
+        if not wanted:
+            return []
+        with self._asking() as client:
+            return list(_refusals(client.create_topics(wanted, validate_only=True, raise_errors=False)))
 
     def delete(self, names: Iterable[str]) -> None:
         """Delete topics and wait until they are gone; one that is not there is no error."""
@@ -270,8 +281,7 @@ class Admin:
         """Transactions of the cluster that have been open for more than ``older_than`` seconds."""
         with self._asking() as client:
             # kafka-python adds five minutes of grace to what it is given; ours is exact.
-            limit = older_than - 300
-            found = client.find_hanging_transactions(max_transaction_timeout_ms=int(limit * 1000))
+            found = client.find_hanging_transactions(max_transaction_timeout_ms=int((older_than - 300) * 1000))
         return [
             Hanging(
                 transaction["transactional_id"],
@@ -282,12 +292,11 @@ class Admin:
         ]
 
     def ask(self, question: Callable[[Any], T]) -> T:
-        """What kafka-python's administrator answers to a question that is asked in one place only."""
+        """What kafka-python's administrator answers."""
         with self._asking() as client:
             return question(client)
 
     # -- inside -------------------------------------------------------------------------------------------------------
-
     def _all_of(self, wanted: Mapping[str, TopicSpec]) -> dict[str, TopicInfo] | None:
         there = self.describe(wanted)
         return there if len(there) == len(wanted) else None
@@ -338,6 +347,18 @@ class Admin:
 def _durable(replication: int) -> dict[str, str]:
     """With three replicas an acknowledged commit is on two of them, or it can be lost with one."""
     return {"min.insync.replicas": "2"} if replication >= 3 else {}
+
+
+def _refusals(answer: Mapping[str, Any]) -> Iterator[KafkaStateError]:
+    """The topics that were not made, with the reason; that there is one already is none."""
+    for topic in answer["topics"]:
+        error = for_code(topic["error_code"])
+        if topic["error_code"] and error is not TopicAlreadyExistsError:
+            mend = "set replication in [app] to what the cluster has brokers for"
+            if error is not InvalidReplicationFactorError:
+                mend = f"make it by hand, or grant Create on {topic['name']}"
+            reason = topic["error_message"] or error.__name__
+            yield KafkaStateError(f"cannot make topic {topic['name']}: {reason}", mend)
 
 
 def _request(spec: TopicSpec) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,9 @@ _KNOCK_SECONDS = 0.25
 _CLOSE_SECONDS = 1.0
 _SILENT = "it closes the connection at the first question"
 _FILES = "name readable PEM files in ssl_cafile, ssl_certfile and ssl_keyfile, and a locked key's ssl_key_password"
+_WITH_TOPIC_IDS = 10
+"""The first version of metadata that tells them: Kafka 2.8."""
+
 _TLS_ALERT = 0x1503
 """The first two bytes of a TLS alert, which a client that expects Kafka takes for the upper half of a length."""
 
@@ -133,6 +137,11 @@ class ClientSettings:
                 await connection.connect()
             # A broker that asks for a login still tells its versions to whoever did not log in, and then hangs up.
             await connection.send(_LookupOnly([]))
+            if is_old(connection._versions):
+                raise KafkaStateError(
+                    f"the broker at {host}:{port} is too old: its topics have no ids",
+                    "upgrade it to Kafka 2.8 or later",
+                )
         except (OSError, KafkaError, TimeoutError) as error:
             if (refusal := _refusal(f"{host}:{port}", error)) is not None:
                 raise refusal from None
@@ -171,6 +180,14 @@ class ClientSettings:
             cause = f"cannot read the certificates ({files}): {reason}"
             raise InputError(cause, _FILES) from error
         return context
+
+
+def is_old(versions: Mapping[int, tuple[int, int]]) -> bool:
+    """Whether these versions of requests, by API key, are those of a broker whose topics can't be told from later ones.
+
+    Without that, old state would go on over a source that was deleted and made again.
+    """
+    return versions[MetadataRequest.API_KEY][1] < _WITH_TOPIC_IDS
 
 
 def _refusal(broker: str, error: Exception) -> KafkaStateError | None:

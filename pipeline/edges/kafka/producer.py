@@ -40,7 +40,7 @@ Headers = Sequence[tuple[str, bytes | None]]
 BATCH_BYTES = 512 * 1024
 
 _FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping)
-_FORBIDDEN: Mapping[type, str] = {
+FORBIDDEN: Mapping[type, str] = {
     TopicAuthorizationFailedError: "grant Write on the changelogs, the outputs and the dead letters",
     GroupAuthorizationFailedError: "grant Read on the consumer group, which bears the app's name",
     TransactionalIdAuthorizationFailed: "grant Write on the transactional ids that begin with streamfold/<app>/",
@@ -267,7 +267,7 @@ class TransactionalProducer:
         for candidate in (error, error.__cause__, self._producer.fatal):
             if isinstance(candidate, _FENCED):
                 return Fenced(f"{what}: {candidate!r}")
-            if (mend := _FORBIDDEN.get(type(candidate))) is not None:
+            if (mend := FORBIDDEN.get(type(candidate))) is not None:
                 return Failed(f"{what}: this user may not do that: {candidate}", lasting=True, mend=mend)
         if isinstance(error, TimeoutError):
             return Failed(f"{what}: not done within {self._deadlines.commit:g} s")

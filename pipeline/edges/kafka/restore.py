@@ -9,14 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from pipeline.core.batch import WireBatch
 from pipeline.core.changelog import Meta
 from pipeline.core.config.model import Stream
 from pipeline.core.partition import Identity, Partition, TablePartition
 from pipeline.edges.kafka.admin import Bounds, Isolation, TopicInfo
+from pipeline.edges.kafka.authority import Troubles, contradictions, grown, strange
+from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import Failed, PartitionError
 from pipeline.edges.kafka.world import World
@@ -27,6 +32,40 @@ log = logging.getLogger(__name__)
 _SLICE = 10_000
 _AGREE_SECONDS = 5.0
 _STALL_SECONDS = 30.0
+_START_SECONDS = 10.0
+
+
+async def read_log(settings: ClientSettings, tp: TopicPartition, start: int, end: int) -> AsyncGenerator[WireBatch]:
+    """The committed records of a partition from ``start`` up to ``end``, in slices. Close it (``aclosing``).
+
+    Raises:
+        KafkaStateError: it can't be read, and never will be as things are.
+        Failed: the broker did not answer; to be tried again.
+    """
+    reader = ColumnarConsumer.reader(settings)
+    try:
+        async with asyncio.timeout(_START_SECONDS):
+            await reader.start()
+        reader.assign([tp])
+        reader.seek(tp, start)
+        position, moved = start, time.monotonic()
+        while position < end:
+            for drained in await reader.drain({tp}, limit=_SLICE, timeout=1.0):
+                yield drained.batch
+                position, moved = drained.batch.next, time.monotonic()
+            if time.monotonic() - moved > _STALL_SECONDS:
+                raise Failed(f"no records from {tp.topic}-{tp.partition} at {position} of {end}")
+    except (KafkaError, PartitionError, TimeoutError, OSError) as error:
+        if isinstance(error, PartitionError) and error.lasting:
+            raise KafkaStateError(error.cause, error.mend) from error
+        raise Failed(f"{tp.topic}-{tp.partition} can't be read: {error!r}") from error
+    finally:
+        await reader.shutdown()
+
+
+def _refuse(troubles: Troubles) -> None:
+    for trouble in troubles:
+        raise trouble
 
 
 class Restore:
@@ -51,10 +90,10 @@ class Restore:
         partition = Partition(app, self._stream, self.tp.partition, source.partitions)
         logs = [table.changelog_topic for table in partition.tables.values()]
         topics = await self._describe([self.tp.topic, *logs, app.dead_letters])
-        self._check_topics(topics, partition)
+        _refuse(grown(self.tp, partition.tables, world.topics | topics))
         for table in partition.tables.values():
             await self._read(table)
-        self._check_metas(partition, topics)
+        _refuse(strange(self.tp, partition.tables, topics, self._transactional_id))
         metas = {name: table.changelog.meta for name, table in partition.tables.items()}
         position, committed = await self._agree(metas, await self._bounds(self.tp, "read_committed"))
         letters = topics[app.dead_letters]
@@ -79,43 +118,16 @@ class Restore:
             raise Failed(f"topic {', '.join(missing)} is not to be had")
         return found
 
-    def _check_topics(self, topics: dict[str, TopicInfo], partition: Partition) -> None:
-        for table in partition.tables.values():
-            for name in (table.changelog_topic, table.output_topic):
-                info = topics.get(name) or self._world.topics[name]
-                if self.tp.partition >= info.partitions:
-                    raise KafkaStateError(
-                        f"{self.tp.topic} has a partition {self.tp.partition}, but {name} has only {info.partitions}: "
-                        "the source has grown",
-                        "keys may have moved between partitions: `streamfold reset FILE` makes the state anew",
-                    )
-
     async def _read(self, table: TablePartition) -> None:
         """Read one changelog to its high watermark."""
         tp = TopicPartition(table.changelog_topic, self.tp.partition)
         name = table.table.name
         start, end = await self._settled_bounds(tp)
         self.remaining[name] = end - start
-        reader = ColumnarConsumer.reader(self._world.settings)
-        try:
-            async with asyncio.timeout(self._world.deadlines.commit):
-                await reader.start()
-            reader.assign([tp])
-            reader.seek(tp, start)
-            position, moved = start, time.monotonic()
-            while position < end:
-                for drained in await reader.drain({tp}, limit=_SLICE, timeout=1.0):
-                    await self._world.in_thread(table.changelog.apply, drained.batch.keys, drained.batch.values)
-                    position, moved = drained.batch.next, time.monotonic()
-                    self.remaining[name] = max(0, end - position)
-                if time.monotonic() - moved > _STALL_SECONDS:
-                    raise Failed(f"no records from {tp.topic}-{tp.partition} at {position} of {end}")
-        except (KafkaError, PartitionError, TimeoutError, OSError) as error:
-            if isinstance(error, PartitionError) and error.lasting:
-                raise KafkaStateError(error.cause, error.mend) from error
-            raise Failed(f"{tp.topic}-{tp.partition} can't be read: {error!r}") from error
-        finally:
-            await reader.shutdown()
+        async with aclosing(read_log(self._world.settings, tp, start, end)) as batches:
+            async for batch in batches:
+                await self._world.in_thread(table.changelog.apply, batch.keys, batch.values)
+                self.remaining[name] = max(0, end - batch.next)
         await self._world.in_thread(table.changelog.finish)
 
     async def _settled_bounds(self, tp: TopicPartition) -> tuple[int, int]:
@@ -139,67 +151,17 @@ class Restore:
 
     async def _agree(self, metas: dict[str, Meta | None], source: Bounds) -> tuple[int, int | None]:
         """The position to go on from, and the committed offset, None if it has to be written first."""
-        written = {meta.next_offset for meta in metas.values() if meta is not None}
         committed = await self._world.committed(self.tp)
-        lacking = [name for name, meta in metas.items() if meta is None]
-        if not written and committed is None:
-            return (source.start if self._stream.start == "earliest" else source.end), None
-        if lacking:
-            raise KafkaStateError(
-                f"table {', '.join(lacking)} has no state, but {self.tp.topic}-{self.tp.partition} is folded up to "
-                f"{committed if committed is not None else max(written)}",
-                "a table added later, or a lost changelog: `streamfold reset FILE` folds all from the first event",
-            )
-        if len(written) > 1:
-            raise KafkaStateError(
-                f"the changelogs of {self.tp.topic}-{self.tp.partition} speak of different offsets: {sorted(written)}",
-                "`streamfold reset FILE` makes the state anew",
-            )
-        position = written.pop()
         deadline = time.monotonic() + _AGREE_SECONDS
-        while committed is not None and committed != position:
-            if time.monotonic() > deadline:
-                raise KafkaStateError(
-                    f"{self.tp.topic}-{self.tp.partition}: the state ends at {position}, the group is at {committed}",
-                    "someone moved the group's offsets: put them back, or `streamfold reset FILE`",
-                )
+        positions = {None if meta is None else meta.next_offset for meta in metas.values()}
+        while (trouble := next(contradictions(self.tp, metas, committed, source), None)) is not None:
+            # Older brokers say that a transaction is finished a moment before its offset can be read.
+            late = len(positions) == 1 and not positions & {None, committed} and committed is not None
+            if not late or time.monotonic() > deadline:
+                raise trouble
             await asyncio.sleep(0.2)
             committed = await self._world.committed(self.tp)
-        if not source.start <= position <= source.end:
-            raise KafkaStateError(
-                f"{self.tp.topic}-{self.tp.partition} goes on at {position}, but the topic holds only "
-                f"{source.start} to {source.end}",
-                "retention passed the worker, or the topic was made anew: `streamfold reset FILE` folds what there is",
-            )
-        return position, committed
-
-    def _check_metas(self, partition: Partition, topics: dict[str, TopicInfo]) -> None:
-        """State, topics and configuration belong together."""
-        for name, table in partition.tables.items():
-            meta = table.changelog.meta
-            if meta is None:
-                if table.changelog.trouble is not None:
-                    raise table.changelog.trouble
-                continue
-            info, source = topics[table.changelog_topic], topics[self.tp.topic]
-            reset = "`streamfold reset FILE` makes the state anew from the first event"
-            if meta.fingerprint != table.fingerprint:
-                raise KafkaStateError(f"the operators of table {name} changed since its state was written", reset)
-            if table.changelog.trouble is not None:
-                raise table.changelog.trouble
-            if meta.source_id != source.topic_id:
-                raise KafkaStateError(
-                    f"topic {self.tp.topic} was deleted and made again since table {name} read it", reset
-                )
-            if meta.changelog_id != info.topic_id:
-                raise KafkaStateError(f"{info.name} was deleted and made again: state is lost", reset)
-            if meta.transactional_id != self._transactional_id:
-                raise KafkaStateError(
-                    f"the state of table {name} was written under the transactional id {meta.transactional_id}",
-                    "give the app the name it had, or " + reset,
-                )
-            if meta.keys != table.state.live:
-                raise KafkaStateError(
-                    f"{info.name}-{self.tp.partition} should hold {meta.keys} keys, not {table.state.live}",
-                    reset,
-                )
+        (position,) = positions
+        if position is not None:
+            return position, committed
+        return (source.start if self._stream.start == "earliest" else source.end), None

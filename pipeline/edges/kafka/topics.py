@@ -19,16 +19,22 @@ def prepare(admin: Admin, app: App) -> dict[str, TopicInfo]:
     """
     wanted = [stream.topic for stream in app.streams.values() if app.tables_of(stream)]
     sources = admin.describe(wanted)
-    missing = [topic for topic in wanted if topic not in sources]
-    if missing:
-        raise KafkaStateError(
-            f"topic {', '.join(missing)} does not exist on {app.brokers}",
-            "make it, or let `streamfold send FILE STREAM` or `streamfold run FILE --embedded` make it",
-        )
+    if (trouble := missing(app, [topic for topic in wanted if topic not in sources])) is not None:
+        raise trouble
     topics = sources | admin.create(own_topics(app, sources))
-    for trouble in (*forbidden(app, topics), *too_small(app, topics)):
+    for trouble in (*forbidden(app, topics), *unwritable(app, topics), *too_small(app, topics)):
         raise trouble
     return topics
+
+
+def missing(app: App, sources: Sequence[str]) -> KafkaStateError | None:
+    """That these source topics do not exist; None if there are none of them."""
+    if not sources:
+        return None
+    return KafkaStateError(
+        f"topic {', '.join(sources)} does not exist on {app.brokers}",
+        "make it, or let `streamfold send FILE STREAM` or `streamfold run FILE --embedded` make it",
+    )
 
 
 def make_sources(admin: Admin, app: App, streams: Sequence[Stream] | None = None) -> dict[str, TopicInfo]:
@@ -70,6 +76,18 @@ def forbidden(app: App, topics: Mapping[str, TopicInfo]) -> Iterator[KafkaStateE
         for operation in sorted(missing):
             yield KafkaStateError(
                 f"this user may not {operation.lower()} topic {topic}", f"grant {operation.title()} on {topic}"
+            )
+
+
+def unwritable(app: App, topics: Mapping[str, TopicInfo]) -> Iterator[KafkaStateError]:
+    """The topics that ask for more replicas to agree than they have, so that no record is ever taken."""
+    written = {name for table in app.tables.values() for name in (app.changelog(table), app.output(table))}
+    for name in sorted(written | {app.dead_letters}):
+        if name in topics and topics[name].min_insync_replicas > topics[name].replication:
+            info = topics[name]
+            yield KafkaStateError(
+                f"topic {name} has min.insync.replicas {info.min_insync_replicas}, but replication {info.replication}",
+                f"set min.insync.replicas of {name} to {max(1, info.replication - 1)}, or give it more replicas",
             )
 
 
