@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from pipeline.core.batch import Headers, Reject, WireBatch
-from pipeline.core.replay import MARK
+from pipeline.core.replay import MARK, names
 
 RECORD_OVERHEAD = 128
 """An upper bound of what a record batch of one record takes besides its key, value and headers, in bytes."""
@@ -27,12 +28,15 @@ class DeadLetter:
     headers: Headers
 
 
-def dead_letter(reject: Reject, batch: WireBatch, stream: str, *, limit: int, replays: int = 0) -> DeadLetter:
+def dead_letter(
+    reject: Reject, batch: WireBatch, stream: str, *, limit: int, states: Mapping[str, str], replays: int = 0
+) -> DeadLetter:
     """The dead letter of a bad event, at most ``limit`` bytes as a record batch of its own.
 
     What doesn't fit is cut, the event's own headers first, then the value and then the key, and the header
     ``truncated`` names which. ``table`` is there only if the event was bad for one table alone, ``replays`` if it had
-    been replayed before, so many times; ``time`` is the record's timestamp.
+    been replayed before, so many times; ``time`` is the record's timestamp; ``state`` names those of the tables'
+    ``states`` that lack the event.
     """
     headers: list[tuple[str, bytes | None]] = [
         ("reason", reject.reason.encode()),
@@ -43,6 +47,8 @@ def dead_letter(reject: Reject, batch: WireBatch, stream: str, *, limit: int, re
         ("offset", b"%d" % batch.offsets[reject.index]),
         ("time", _rfc3339(batch.timestamps[reject.index]).encode()),
     ]
+    lacking = states.values() if reject.table is None else [states[reject.table]]
+    headers.append(("state", names(lacking)))
     if reject.table is not None:
         headers.append(("table", reject.table.encode()))
     if replays:

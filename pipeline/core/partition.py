@@ -259,7 +259,7 @@ class Partition:
         if self._split:
             self._check_partitioning(batch, events)
         deletes, rejects = self._deletes(batch, rejects)
-        replays = Replays(batch, self.app.name, list(self.tables))
+        replays = Replays(batch, self.identity.changelog_ids if self.identity else {})
         for name, table in self.tables.items():
             nulls = deletes if table.table.on_null == "delete" else NO_DELETES
             mine = (replays.events_of(name, events), replays.deletes_of(name, nulls)) if replays else (events, nulls)
@@ -336,6 +336,7 @@ class Partition:
                 batch,
                 self.stream.name,
                 limit=self.identity.dead_letter_limit,
+                states=self.identity.changelog_ids,
                 replays=replays.count(reject.index),
             )
             self._letters.keys.append(letter.key)

@@ -1,12 +1,13 @@
 """Events that come a second time because a person said so: dead letters that were sent back to their source topic.
 
-A replayed record is marked by headers, so that it is folded by those alone that had refused it: by the app that wrote
-the letter, and in it by one table, if the others had folded the event already.
+A replayed record is for the states that lack its event, and for no other: not for tables that had folded it, other apps
+on the topic, or a state that was reset since and has met the event itself. Each state is named by the id of its
+changelog topic, in a header of the dead letter and then in one of the replayed record.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.core.batch import Deletes, Events, Headers, Reject, WireBatch
@@ -16,38 +17,49 @@ from pipeline.core.formats.parsed import places_without
 MARK = "streamfold."
 """What the names of our own headers on a source topic begin with."""
 
-_APP, _TABLE, _COUNT = MARK + "app", MARK + "table", MARK + "replays"
+_STATE, _COUNT = MARK + "state", MARK + "replays"
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Whom a replayed record is for (``table`` None: every table of its stream), and how often it was replayed."""
+    """For which states a replayed record is, and how often it was replayed."""
 
-    app: str
-    table: str | None
+    states: frozenset[str]
     count: int
 
     def headers(self) -> Headers:
         """The headers that say so."""
-        table = [] if self.table is None else [(_TABLE, self.table.encode())]
-        return [(_APP, self.app.encode()), *table, (_COUNT, b"%d" % self.count)]
+        return [(_STATE, names(self.states)), (_COUNT, b"%d" % self.count)]
 
     @classmethod
     def of(cls, headers: Headers) -> Replay | None:
         """What a record's headers say; None if it is not a replayed one."""
-        found = {name: (value or b"").decode("utf-8", "replace") for name, value in headers if name.startswith(MARK)}
-        if not found.get(_APP):
+        found = dict(headers)
+        if _STATE not in found:
             return None
-        count = found.get(_COUNT, "")
-        return cls(found[_APP], found.get(_TABLE), int(count) if count.isascii() and count.isdigit() else 1)
+        return cls(named(found[_STATE]), number(found.get(_COUNT)) or 1)
+
+
+def names(states: Iterable[str]) -> bytes:
+    """States as a header has them."""
+    return ",".join(sorted(states)).encode()
+
+
+def named(header: bytes | None) -> frozenset[str]:
+    """The states in a header."""
+    return frozenset((header or b"").decode("utf-8", "replace").split(",")) - {""}
+
+
+def number(header: bytes | None) -> int | None:
+    """The number in a header; None for anything else."""
+    return int(header) if header is not None and header.isdigit() else None
 
 
 class Replays:
-    """The replayed records of a batch, as one app sees them, by their places."""
+    """The replayed records of a batch by their places, as the tables see them whose ``states`` these are, by name."""
 
-    def __init__(self, batch: WireBatch, app: str, tables: Sequence[str]) -> None:
-        self._app = app
-        self._tables = tables
+    def __init__(self, batch: WireBatch, states: Mapping[str, str]) -> None:
+        self._states = states
         self._by_place: dict[int, Replay] = {}
         if batch.headers:
             marked = {offset: Replay.of(headers) for offset, headers in batch.headers.items()}
@@ -75,20 +87,21 @@ class Replays:
         return Deletes([deletes.places[n] for n in kept], [deletes.keys[n] for n in kept])
 
     def rejects_of(self, rejects: Sequence[Reject]) -> list[Reject]:
-        """Those that are refused by whom they were for, each by as many as it was for."""
-        return [mine for reject in rejects if (mine := self._addressed(reject)) is not None]
+        """Those that are refused by whom they were for: by each such table where not all tables are meant."""
+        return [mine for reject in rejects for mine in self._addressed(reject)]
 
-    def _addressed(self, reject: Reject) -> Reject | None:
-        replay = self._by_place.get(reject.index)
-        if replay is None or (replay.app == self._app and replay.table in (None, reject.table)):
-            return reject
-        if replay.app != self._app or reject.table is not None or replay.table not in self._tables:
-            return None
-        return Reject(reject.index, reject.stage, reject.reason, replay.table)
+    def _addressed(self, reject: Reject) -> list[Reject]:
+        if reject.index not in self._by_place:
+            return [reject]
+        meant = [table for table in self._states if self._is_for(table, self._by_place[reject.index])]
+        if reject.table is not None:
+            return [reject] if reject.table in meant else []
+        if len(meant) == len(self._states):
+            return [reject]
+        return [Reject(reject.index, reject.stage, reject.reason, table) for table in meant]
 
-    def _not_for(self, table: str) -> Mapping[int, Replay]:
-        return {
-            place: replay
-            for place, replay in self._by_place.items()
-            if replay.app != self._app or replay.table not in (None, table)
-        }
+    def _not_for(self, table: str) -> Collection[int]:
+        return {place for place, replay in self._by_place.items() if not self._is_for(table, replay)}
+
+    def _is_for(self, table: str, replay: Replay) -> bool:
+        return self._states[table] in replay.states

@@ -17,7 +17,7 @@ def letter(
     key: bytes | None, value: bytes | None, *, limit: int = 1 << 20, reject: Reject = REJECT, timestamp: int = 1_500
 ) -> DeadLetter:
     batch = WireBatch("scores", 2, 40, 42, [b"other", key], [b"other", value], [40, 41], [0, timestamp])
-    return dead_letter(reject, batch, "games", limit=limit)
+    return dead_letter(reject, batch, "games", limit=limit, states={"player": "id-1", "latest": "id-2"})
 
 
 def test_headers_say_what_and_where() -> None:
@@ -31,12 +31,14 @@ def test_headers_say_what_and_where() -> None:
         "partition": "2",
         "offset": "41",
         "time": "1970-01-01T00:00:01.500Z",
+        "state": "id-1,id-2",
     }
 
 
 def test_the_table_that_refused_it_is_named() -> None:
     made = letter(b"k", b"{}", reject=Reject(1, "fold", "overflow", "player"))
     assert dict(made.headers)["table"] == b"player"
+    assert dict(made.headers)["state"] == b"id-1"
 
 
 @pytest.mark.parametrize("key", [None, b"", b"k"])

@@ -38,8 +38,8 @@ def batch(*records: tuple[bytes | None, Headers]) -> WireBatch:
     return WireBatch("scores", 0, 0, count, [b"k"] * count, values, range(count), [0] * count, headers)
 
 
-def replayed(table: str | None = None, app: str = "app", count: int = 1, *more: tuple[str, bytes | None]) -> Headers:
-    return [*Replay(app, table, count).headers(), *more]
+def replayed(states: str, count: int = 1, *more: tuple[str, bytes | None]) -> Headers:
+    return [*Replay(frozenset(states.split()), count).headers(), *more]
 
 
 def games(cut: Cut, table: str) -> list[int]:
@@ -56,12 +56,12 @@ def letters(cut: Cut) -> Append:
     [
         ([], 1, 1),
         ([("traceparent", b"00-1")], 1, 1),
-        (replayed(), 1, 1),
-        (replayed("b"), 0, 1),
-        (replayed("a"), 1, 0),
-        (replayed("gone"), 0, 0),
-        (replayed(app="other"), 0, 0),
-        (replayed("b", app="other"), 0, 0),
+        (replayed("log-a log-b"), 1, 1),
+        (replayed("log-b log-a another"), 1, 1),
+        (replayed("log-b"), 0, 1),
+        (replayed("another log-a"), 1, 0),
+        (replayed("another"), 0, 0),
+        (replayed(""), 0, 0),
     ],
 )
 @pytest.mark.parametrize("value", [EVENT, b"not an event", b"{}", None])
@@ -83,7 +83,7 @@ def test_it_is_folded_or_refused_by_whom_it_is_for(headers: Headers, a: int, b: 
 
 def test_a_null_value_deletes_only_where_it_is_meant_to() -> None:
     one = partition(on_null="delete")
-    one.fold(batch((EVENT, []), (None, replayed("b")), (EVENT, [])))
+    one.fold(batch((EVENT, []), (None, replayed("log-b")), (EVENT, [])))
     cut = one.cut()
     assert games(cut, "a") == [1, 2]
     b = next(append for append in cut.appends if append.topic == "app-b")
@@ -93,7 +93,7 @@ def test_a_null_value_deletes_only_where_it_is_meant_to() -> None:
 def test_a_letter_that_fails_again_says_how_often_and_keeps_its_own_headers() -> None:
     one = partition()
     own = ("traceparent", b"00-1"), ("empty", None)
-    one.fold(batch((b"bad", list(own)), (b"bad", replayed(None, "app", 3, *own))))
+    one.fold(batch((b"bad", list(own)), (b"bad", replayed("log-a log-b", 3, *own))))
     first, again = (dict(headers) for headers in letters(one.cut()).headers)
     assert "replays" not in first
     assert again["replays"] == b"3"
@@ -114,14 +114,14 @@ def test_headers_that_leave_no_room_for_the_event_are_left_out() -> None:
 
 def test_it_stops_the_worker_where_the_table_it_is_for_says_so() -> None:
     with pytest.raises(RunError, match="table b says"):
-        partition(on_error="stop").fold(batch((b"bad", replayed("b"))))
-    partition(on_error="stop").fold(batch((b"bad", replayed("b", "other"))))
+        partition(on_error="stop").fold(batch((b"bad", replayed("log-b"))))
+    partition(on_error="stop").fold(batch((b"bad", replayed("another"))))
 
 
 def test_an_event_that_was_refused_is_no_duplicate_when_it_is_replayed() -> None:
     one = partition(dedupe=Dedupe("id", window=100))
     bad, good = b'{"id": 1}', b'{"id": 1, "x": 2}'
-    one.fold(batch((bad, []), (good, replayed("b")), (good, replayed("b"))))
+    one.fold(batch((bad, []), (good, replayed("log-b")), (good, replayed("log-b"))))
     cut = one.cut()
     assert (games(cut, "a"), games(cut, "b")) == ([1], [1])
     assert cut.counts.duplicates["b"] == 1
@@ -129,6 +129,7 @@ def test_an_event_that_was_refused_is_no_duplicate_when_it_is_replayed() -> None
 
 @pytest.mark.parametrize("count", [b"", b"x", b"-1", "٣".encode(), None])
 def test_marks_that_others_wrote_are_read_without_trouble(count: bytes | None) -> None:
-    found = Replay.of([("streamfold.app", b"app"), ("streamfold.replays", count), ("streamfold.table", b"\xff")])
-    assert found == Replay("app", "\ufffd", 1)
-    assert Replay.of([("streamfold.table", b"b")]) is None
+    assert Replay.of([("streamfold.state", b"\xff,,x"), ("streamfold.replays", count)]) == Replay(
+        frozenset({"\ufffd", "x"}), 1
+    )
+    assert Replay.of([("streamfold.replays", count)]) is None
