@@ -6,6 +6,8 @@ nothing of the state is left out, be it a count, a slot of a ring or an epoch.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,6 +23,8 @@ from tests.operators.oracle import assert_close
 
 KEYS = 3
 MOST_BYTES = 1 << 24
+TAKEN_BACK = 1e-11
+"""The relative error allowed where sums are put together, or taken apart, in another way."""
 
 
 def cases(*algebras: str) -> pytest.MarkDecorator:
@@ -48,7 +52,7 @@ def read_alike(case: Case, one: Driver, other: Driver) -> None:
         return
     query = np.ones(case.shapes["key"]) if asks else None
     for name, part in parts(one.read(query)).items():
-        assert_close(parts(other.read(query))[name], part, 100.0, max(case.tolerance, 1e-11))
+        assert_close(parts(other.read(query))[name], part, 100.0, max(case.tolerance, TAKEN_BACK))
 
 
 def test_every_operator_says_how_its_states_combine_and_has_what_that_takes() -> None:
@@ -151,7 +155,8 @@ def test_events_taken_back_are_as_if_they_had_never_come(case: Case, data: st.Da
     for part in (back.at(slice(0, half)), back.at(slice(half, None))):
         driver.retract(part.keys, part.columns, part.times)
     read_alike(case, kept.into(case.driver(KEYS)), driver)
-    check_more(case, kept, driver, rng)
+    # What is left keeps the roundings of the sums that it was a part of, which may have been much larger.
+    check_more(replace(case, tolerance=max(case.tolerance, TAKEN_BACK)), kept, driver, rng)
 
 
 @cases("group")
