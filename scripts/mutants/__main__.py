@@ -27,6 +27,7 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
 @click.command()
 @click.argument("files", nargs=-1)
 @click.option("--tests", default="tests/operators", show_default=True, help="Where the tests of these files are.")
+@click.option("--select", default="", help="Which of them, as for pytest's -k; the rest are known from earlier runs.")
 @click.option("--per-file", default=14, show_default=True, help="Mutants of each file.")
 @click.option("--seed", default=1, show_default=True, help="Draws them.")
 @click.option("--budget", default=60.0, show_default=True, help="Seconds of tests for each mutant, the quickest first.")
@@ -35,7 +36,15 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
     "--explained", default="scripts/mutants/explained.toml", show_default=True, type=click.Path(path_type=Path)
 )
 def main(
-    *, files: Sequence[str], tests: str, per_file: int, seed: int, budget: float, report: Path, explained: Path
+    *,
+    files: Sequence[str],
+    tests: str,
+    select: str,
+    per_file: int,
+    seed: int,
+    budget: float,
+    report: Path,
+    explained: Path,
 ) -> None:
     """Change FILES (those of operators/ if none are named) one thing at a time, and list what no test notices.
 
@@ -49,7 +58,7 @@ def main(
         warm_up(tests.split())
         measured = Tests(store / f"{tests.replace('/', '-')}.json")
         ours = [path for path in Path().rglob("*.py") if path.parts[0] not in {"tests", "scripts"}]
-        measured.measure(tests.split(), ours)
+        measured.measure([*tests.split(), *(["-k", select] if select else [])], ours)
         results = Results(store / "results.json")
         drawn = [mutant for file, text in texts.items() for mutant in sample(file, text, per_file, seed)]
         due = [mutant for mutant in drawn if not results.has_killed(mutant, texts[mutant.file])]

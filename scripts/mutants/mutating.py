@@ -21,6 +21,8 @@ _MUTATORS = [
 ]
 _SKIPPED = (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom, cst.Raise, cst.TypeAlias)
 _NOISE = {"__repr__", "__str__"}
+# Arguments by their place, which can't be left out, and an assertion, which always holds.
+_CHECKS = {None, "strict"}
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class _Changes(cst.CSTVisitor):
     def on_visit(self, node: cst.CSTNode) -> bool:
         if isinstance(node, _SKIPPED) or (isinstance(node, cst.FunctionDef) and node.name.value in _NOISE):
             return False
+        if isinstance(node, cst.Arg) and _option(node) == "strict":
+            return False
         for kind, mutate in _MUTATORS:
             for new in mutate(node) if isinstance(node, kind) else ():
                 if not _trivial(node, new):
@@ -86,7 +90,11 @@ def _trivial(old: cst.CSTNode, new: cst.CSTNode) -> bool:
     """Of calls only those are of use that leave an option out: the others fail wherever they are run."""
     if not isinstance(old, cst.Call) or not isinstance(new, cst.Call):
         return False
-    return len(new.args) == len(old.args) or all(arg.keyword is None for arg in old.args if arg not in new.args)
+    return len(new.args) == len(old.args) or {_option(arg) for arg in old.args if arg not in new.args} <= _CHECKS
+
+
+def _option(arg: cst.Arg) -> str | None:
+    return arg.keyword.value if arg.keyword is not None else None
 
 
 def sample(file: str, source: str, size: int, seed: int) -> list[Mutant]:
