@@ -53,7 +53,7 @@ def _json(value: object) -> str:
 def _lines(entry: Entry) -> Iterator[str]:
     yield entry.name
     for what, words in _COLUMNS.items():
-        yield f"  {what:10} {_words(entry, words)}"
+        yield f"  {what:10} {entry.said(words)}"
     yield ""
     yield entry.doc
 
@@ -65,9 +65,5 @@ def _print_table() -> None:
         console.width = _WIDE
     table = Table("type", "what it is", *_COLUMNS, box=None, pad_edge=False, header_style="bold")
     for entry in entries():
-        table.add_row(entry.name, escape(entry.summary), *(_words(entry, words) for words in _COLUMNS.values()))
+        table.add_row(entry.name, escape(entry.summary), *map(entry.said, _COLUMNS.values()))
     console.print(table)
-
-
-def _words(entry: Entry, words: Mapping[Algebra, str]) -> str:
-    return " / ".join(dict.fromkeys(words[algebra] for algebra in entry.algebras))

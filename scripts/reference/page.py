@@ -71,8 +71,7 @@ def index(families: Sequence[Family]) -> str:
 
 def _index_row(entry: Entry) -> Cells:
     worked = work(entry.example)
-    algebras = catalogue.Entry(entry.name, entry.cls).algebras
-    words = [" / ".join(dict.fromkeys(of[algebra] for algebra in algebras)) for of in (MERGE, TAKE_BACK, ORDER)]
+    words = map(catalogue.Entry(entry.name, entry.cls).said, (MERGE, TAKE_BACK, ORDER))
     name, summary = f"[`{entry.name}`]({entry.name}.md)", parse(entry.cls).summary.rstrip(".")
     small, large = (*_sizes(worked, _kinds(entry, worked)[0]).values(), "")[:2]
     return (name, summary, *words, small, large)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -45,6 +45,10 @@ class Entry:
         """How its states combine: one word, or several where that depends on the options."""
         found = {operator.algebra for operator in _tried(self.cls)}
         return [algebra for algebra in MERGE if algebra in found]
+
+    def said(self, words: Mapping[Algebra, str]) -> str:
+        """That in words; several where it depends on the options."""
+        return " / ".join(dict.fromkeys(words[algebra] for algebra in self.algebras))
 
     def plain(self) -> dict[str, Any]:
         """All of it, ready for JSON. An option without ``default`` has to be given."""
