@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,15 @@ from kafka.admin import ACLOperation, ResourceType
 
 from operators import Count
 from pipeline import App, Stream, Table
-from pipeline.edges.kafka.admin import Admin, Bounds, TopicSpec
+from pipeline.edges.doctor import examine
+from pipeline.edges.kafka.admin import Admin, Bounds
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import Failed, Unreachable
 from pipeline.edges.kafka.ingest import Ingest
 from pipeline.edges.kafka.producer import Deadlines, TransactionalProducer
 from pipeline.edges.kafka.subscribe import Updates
+from pipeline.edges.kafka.topics import own_topics
 from pipeline.errors import InputError, KafkaStateError
 from tests.kafka.clients import drain_to, make_topic, run, unique, values_of, write
 from tests.kafka.guarded import GUEST, MARKER, MECHANISMS, PASSWORD, WRONG, Guarded, guarded_broker, security
@@ -168,7 +171,7 @@ def guest(guarded: Guarded, name: str, *, without: str = "") -> App:
         kafka=security(guarded.login(GUEST)),
     )
     topics = {"changelog": f"{name}-table-changelog", "output": f"{name}-table", "letters": app.dead_letters}
-    site.admin.create(TopicSpec.changelog(topic, 1) for topic in topics.values())
+    site.admin.create(own_topics(app, site.admin.describe([site.source])))
     site.send(3)
     rights = {f"{operation} {role}": (ResourceType.TOPIC, topic) for role, topic in topics.items() for operation in OWN}
     rights |= {f"{operation} source": (ResourceType.TOPIC, site.source) for operation in ("describe_configs", "read")}
@@ -203,12 +206,24 @@ def test_what_is_not_allowed_ends_the_worker_with_the_mend(
 ) -> None:
     without, said, mend = denied
     app = guest(guarded, topic_prefix, without=without)
+    examined = [finding for finding in examine(app) if finding.verdict == "problem"]
+    assert any(mend.replace("NAME", topic_prefix) in finding.mend for finding in examined), examined
     error = asyncio.run(refusal(app))
     assert error.exit_code == 3
     assert said.replace("NAME", topic_prefix) in error.cause
     assert mend.replace("NAME", topic_prefix) in error.mend
     assert MARKER not in f"{error.cause} {error.mend} {caplog.text}"
     assert "never retrieved" not in caplog.text
+
+
+def test_who_has_all_the_permissions_is_in_order(guarded: Guarded, topic_prefix: str) -> None:
+    app = guest(guarded, topic_prefix)
+    assert [finding for finding in examine(app) if finding.verdict == "problem"] == []
+    wrong = replace(app, kafka=security(guarded.login(GUEST, sasl_password=WRONG)))
+    (found,) = examine(wrong)
+    assert (found.verdict, found.subject) == ("problem", "broker")
+    assert "refuses the login" in found.found
+    assert MARKER not in f"{found}"
 
 
 def test_a_permission_that_is_withdrawn_ends_the_worker_with_the_mend(

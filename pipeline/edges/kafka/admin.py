@@ -116,7 +116,7 @@ class TopicSpec:
         if self.strict and info.cleanup_policy != policy:
             return KafkaStateError(
                 f"topic {self.name} has cleanup.policy {info.cleanup_policy} instead of {policy}",
-                f"set it to {policy}; `streamfold reset FILE` if state may have been deleted meanwhile",
+                f"set it to {policy}; `streamfold reset FILE` if what was deleted meanwhile was state",
             )
         return None
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 _KNOCK_SECONDS = 0.25
-_CLOSE_SECONDS = 1.0
+_CLOSE_SECONDS = 3.0
 _SILENT = "it closes the connection at the first question"
 _FILES = "name readable PEM files in ssl_cafile, ssl_certfile and ssl_keyfile, and a locked key's ssl_key_password"
 _WITH_TOPIC_IDS = 10

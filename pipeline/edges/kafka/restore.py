@@ -42,6 +42,8 @@ async def read_log(settings: ClientSettings, tp: TopicPartition, start: int, end
         KafkaStateError: it can't be read, and never will be as things are.
         Failed: the broker did not answer; to be tried again.
     """
+    if start == end:
+        return
     reader = ColumnarConsumer.reader(settings)
     try:
         async with asyncio.timeout(_START_SECONDS):
