@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint bench bench-operators reference docs-check mutants soak lock clean
+.PHONY: demo test lint audit bench bench-operators reference docs-check mutants soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -16,6 +16,10 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# What is installed is what was looked at: every package and jar locked by version and hash. Needs no network.
+audit: $(READY)
+	$(BIN)/python -m scripts.audit
 
 bench: $(READY)
 	$(BIN)/python -m bench
