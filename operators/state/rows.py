@@ -1,4 +1,4 @@
-"""Where one operator's state lives: a struct of arrays with a row for each key, grown by doubling.
+"""Where one operator's state lives: a struct of arrays with a row for each key, grown by half.
 
 The rows that a batch touches are gathered, the operator folds into that copy, and it is put back only when it is sound;
 rings of raw inputs are never copied, the batch is appended to them when the fold is put back.
@@ -40,7 +40,7 @@ class Rows:
         old = self._capacity
         if rows <= old:
             return
-        self._capacity = max(rows, 2 * old)
+        self._capacity = max(rows, old + old // 2)
         for field in self.layout.fields:
             grown = np.full((self._capacity, *field.shape), field.initial, field.dtype)
             grown[:old] = self.fields.get(field.name, grown[:0])

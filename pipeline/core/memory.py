@@ -54,13 +54,14 @@ class Memory(Rows):
     def reserve(self, rows: int) -> None:
         """Make room for ``rows`` rows; new ones hold the initial state."""
         super().reserve(rows)
-        more = self._capacity - len(self._logged)
+        more = self._capacity - len(self._logged) if self.pages else 0
         self._logged = np.concatenate([self._logged, np.zeros(more, np.int64)])
 
     def clear(self, rows: Ints) -> None:
         """Back to the initial state."""
         super().clear(rows)
-        self._logged[rows] = 0
+        if self.pages:
+            self._logged[rows] = 0
 
     def changed_pages(self, rows: Ints) -> Iterator[tuple[int, Ints, Ints, bytes]]:
         """The pages that hold inputs folded since the last call, which counts them as logged.

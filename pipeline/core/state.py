@@ -74,7 +74,7 @@ class TableState:
         """Make room for all rows of the index."""
         size = len(self.times)
         if self.index.span > size:
-            more = max(self.index.span, 2 * size, 64) - size
+            more = max(self.index.span, size + size // 2, 64) - size
             self.times = np.concatenate([self.times, np.zeros(more)])
             self.offsets = np.concatenate([self.offsets, np.full(more, NO_OFFSET)])
             self._dirty = np.concatenate([self._dirty, np.zeros(more, bool)])
