@@ -20,6 +20,7 @@ from kafka.admin import (
     ACL,
     ACLOperation,
     ACLPermissionType,
+    ACLResourcePatternType,
     KafkaAdminClient,
     ResourcePattern,
     ResourceType,
@@ -77,16 +78,17 @@ class Guarded:
         }
         return {name: value for name, value in (given | options).items() if value is not None}
 
-    def allow(self, resource: ResourceType, name: str, *operations: ACLOperation) -> None:
-        """Let the guest do something."""
-        self._rule(ACLPermissionType.ALLOW, resource, name, *operations)
+    def allow(self, resource: ResourceType, name: str, *operations: ACLOperation, prefix: bool = False) -> None:
+        """Let the guest do something, with what has this name or, as a prefix, begins with it."""
+        pattern = ACLResourcePatternType.PREFIXED if prefix else ACLResourcePatternType.LITERAL
+        self._rule(ACLPermissionType.ALLOW, ResourcePattern(resource, name, pattern), *operations)
 
     def deny(self, resource: ResourceType, name: str, *operations: ACLOperation) -> None:
         """Forbid the guest something, whatever else allows it."""
-        self._rule(ACLPermissionType.DENY, resource, name, *operations)
+        self._rule(ACLPermissionType.DENY, ResourcePattern(resource, name), *operations)
 
-    def _rule(self, kind: ACLPermissionType, resource: ResourceType, name: str, *operations: ACLOperation) -> None:
-        rules = [ACL(f"User:{GUEST}", "*", op, kind, ResourcePattern(resource, name)) for op in operations]
+    def _rule(self, kind: ACLPermissionType, on: ResourcePattern, *operations: ACLOperation) -> None:
+        rules = [ACL(f"User:{GUEST}", "*", operation, kind, on) for operation in operations]
         with closing(KafkaAdminClient(bootstrap_servers=self.plain)) as admin:
             failed = admin.create_acls(rules)["failed"]
         assert not failed, failed

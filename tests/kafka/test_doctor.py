@@ -404,6 +404,19 @@ def test_the_command_is_a_table_with_an_exit_code(site: Site, tmp_path: Path) ->
     assert done.returncode == 0, done.stdout
 
 
+def test_the_reference_shows_what_it_prints(site: Site, tmp_path: Path) -> None:
+    name, topic, file = f"{site.name}.arcade", f"{site.name}.game-scores", tmp_path / "arcade.toml"
+    file.write_text(
+        f'[app]\nname = "{name}"\nbrokers = "{site.kafka}"\n[streams.scores]\ntopic = "{topic}"\n'
+        '[tables.player]\nstream = "scores"\noperators = { games = { type = "count" } }\n'
+    )
+    site.admin.create([TopicSpec.source(topic, 4), TopicSpec(f"{name}-player-changelog", 4, 1, {})])
+    printed = CliRunner().invoke(main, ["doctor", str(file)]).stdout
+    printed = printed.replace(f"{site.name}.", "").replace(site.kafka, "localhost:9092")
+    reference = (Path(__file__).parents[2] / "docs/reference/doctor.md").read_text("utf-8")
+    assert printed == reference.partition("```text\n")[2].partition("```")[0]
+
+
 def test_the_command_as_json_and_in_colour(site: Site, tmp_path: Path) -> None:
     file = str(file_of(site, tmp_path))
     plain = CliRunner().invoke(main, ["doctor", file, "--json"])

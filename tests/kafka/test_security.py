@@ -34,7 +34,7 @@ from pipeline.errors import InputError, KafkaStateError
 from tests.kafka.clients import drain_to, make_topic, run, unique, values_of, write
 from tests.kafka.guarded import GUEST, MARKER, MECHANISMS, PASSWORD, WRONG, Guarded, guarded_broker, security
 from tests.kafka.pipelines import Site as Pipeline
-from tests.kafka.pipelines import refusal
+from tests.kafka.pipelines import drained, refusal, running, scenario
 from tests.kafka.process import STREAMFOLD, Site, ask, end, free_ports, is_ready, process, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -224,6 +224,29 @@ def test_who_has_all_the_permissions_is_in_order(guarded: Guarded, topic_prefix:
     assert (found.verdict, found.subject) == ("problem", "broker")
     assert "refuses the login" in found.found
     assert MARKER not in f"{found}"
+
+
+def test_the_permissions_of_the_documentation_are_enough(guarded: Guarded, topic_prefix: str) -> None:
+    """docs/how-to/security.md has them in a table."""
+    site = Pipeline(guarded.plain, topic_prefix)
+    site.send(3)
+    app = site.app(brokers=guarded.sasl, kafka=security(guarded.login(GUEST)))
+    may = ACLOperation
+    guarded.allow(ResourceType.TOPIC, site.source, may.READ, may.DESCRIBE_CONFIGS)
+    own_rights = (may.CREATE, may.READ, may.WRITE, may.DESCRIBE_CONFIGS)
+    guarded.allow(ResourceType.TOPIC, f"{app.name}-", *own_rights, prefix=True)
+    guarded.allow(ResourceType.GROUP, app.name, may.READ)
+    guarded.allow(ResourceType.TRANSACTIONAL_ID, f"streamfold/{app.name}/", may.WRITE, prefix=True)
+
+    async def fold() -> None:
+        async with running(app) as plane:
+            await drained(site, plane)
+
+    assert {finding.verdict for finding in examine(app)} == {"ok", "warning"}
+    scenario(fold)
+    assert len(site.outputs()) == 3
+    refusals = [finding.subject for finding in examine(app) if finding.verdict != "ok"]
+    assert refusals == ["settings", "clock"], "these need permissions on the cluster, and a run does not"
 
 
 def test_a_permission_that_is_withdrawn_ends_the_worker_with_the_mend(
