@@ -34,6 +34,20 @@ def advance(groups: Groups, epoch: Ints, count: Ints, time: Floats, half_lives: 
     return halved(latest - before), weight * halved(latest - own)
 
 
+def advance_at_once(
+    groups: Groups, epoch: Ints, count: Ints, time: Floats, half_lives: Floats
+) -> tuple[Floats, Floats]:
+    """As :func:`advance`, for who needs to know only what there is after all events.
+
+    Returns what they leave together of the sums before them, (G, H), and the weight of each in the end, (N, H).
+    """
+    own, weight = epochs(time, half_lives)
+    latest = np.maximum.reduceat(own, groups.start, axis=0) if len(own) else epoch.copy()
+    before = np.where(count[:, None] > 0, epoch, latest)
+    epoch[...] = np.maximum(latest, before)
+    return halved(epoch - before), weight * halved(epoch.take(groups.segment, axis=0) - own)
+
+
 def epochs(time: Floats, half_lives: Floats) -> tuple[Ints, Floats]:
     """The epoch of each time (N,) and its weight in it, from 2^(-1/2) to 2^(1/2): (N, H) both.
 

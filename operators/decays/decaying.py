@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from operators.columns.epochs import advance, align, epochs, halved
+from operators.columns.epochs import advance, advance_at_once, align, epochs, halved
 from operators.columns.grouping import Floats, Ints
 from operators.columns.scan import two_sum
 from operators.duration import Duration, length, lengths
@@ -54,12 +54,18 @@ class Decaying(Operator):
         heads = (len(self.half_lives),)
         return Field("epoch", heads, dtype="<i8"), Field("weight", heads), Field("weight_lost", heads)
 
-    def arrive(self, state: State, batch: Batch, before: Ints) -> tuple[Floats, Floats]:
+    def arrive(self, state: State, batch: Batch, before: Ints, *, each: bool = True) -> tuple[Floats, Floats]:
         """Let the batch come to a state that had ``before`` (G,) events, which moves its epochs on.
 
-        Returns what each event leaves of the weights before it, a power of 2, and its own weight: (N, H) both.
+        Returns what each event leaves of the weights before it, a power of 2, and its own weight: (N, H) both. Without
+        ``each``, what all of them leave, (G, H), and the weight of each in the end.
         """
-        return advance(batch.groups, state["epoch"], before, batch.time, self.half_lives)
+        clock = self.clock(state, batch, before)
+        return (advance if each else advance_at_once)(batch.groups, state["epoch"], before, clock, self.half_lives)
+
+    def clock(self, state: State, batch: Batch, before: Ints) -> Floats:
+        """The time of each event, (N,)."""
+        return batch.time
 
     def meet(self, state: State, other: State) -> tuple[Floats, Floats]:
         """Move the epochs on to the other state's where those are later.
@@ -127,15 +133,14 @@ class ExponentiallyWeighted(Decaying):
         """The count, and where the first event weighs more than others, that event."""
         return Field("count", dtype="<i8"), *(() if self.adjust else (Field("first", shape),))
 
-    def arrive(self, state: State, batch: Batch, before: Ints) -> tuple[Floats, Floats]:
-        """What each event leaves and weighs, by its time or by its number. A key's first event is kept as well."""
+    def clock(self, state: State, batch: Batch, before: Ints) -> Floats:
+        """The time of each event, or its number. A key's first event is kept where it weighs more."""
         if self.by_time:
-            return super().arrive(state, batch, before)
+            return super().clock(state, batch, before)
         if not self.adjust:
             fresh = before == 0
             state["first"][fresh] = batch.columns["value"][batch.groups.start[fresh]]
-        ordinals = batch.groups.ordinals(before).astype(float)
-        return advance(batch.groups, state["epoch"], before, ordinals, self.half_lives)
+        return batch.groups.ordinals(before).astype(float)
 
     def surplus(self, count: Ints) -> tuple[Floats, Floats]:
         """What the first of ``count`` (n,) events weighs, and what it weighs beyond that without ``adjust``: (n, 1).

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from operators.columns.arithmetic import plain
 from operators.columns.grouping import Floats, Ints
 from operators.columns.parallel_scan import Parts, scan
-from operators.columns.scan import add_sums
+from operators.columns.scan import add_sums, running_sums
 from operators.decays.decaying import ExponentiallyWeighted, grown, ratio, scaled
 from operators.operator import Batch, Field, FieldSpec, Layout, Shape, State
 
@@ -88,18 +88,22 @@ class Ewma(ExponentiallyWeighted):
 
         With ``each``, returns both after each event.
         """
-        groups = batch.groups
-        left, weight = self.arrive(state, batch, before)
+        groups, value = batch.groups, batch.columns["value"][:, None]
+        left, weight = self.arrive(state, batch, before, each=each)
         weight *= sign
-        parts = (left, weight, scaled(weight, batch.columns["value"][:, None]))
-        left, *more = scan(groups, _followed, parts, each=each)
-        last = groups.last if each else slice(None)
+        terms = (weight, scaled(weight, value))
+        if not each:
+            for (high, low), more in zip(_SUMS, terms, strict=True):
+                state[high], state[low] = scaled(left, state[high]), scaled(left, state[low])
+                running_sums(groups, state[high], state[low], more, each=False)
+            return None
+        left, *parts = scan(groups, _followed, (left, *terms), each=True)
         result = []
-        for (high, low), part in zip(_SUMS, more, strict=True):
-            if each:
-                result.append(scaled(left, (state[high] + state[low]).take(groups.segment, axis=0)) + part)
+        for (high, low), part in zip(_SUMS, parts, strict=True):
+            result.append(scaled(left, (state[high] + state[low]).take(groups.segment, axis=0)) + part)
+            last = groups.last
             state[high], state[low] = grown(left[last], state[high], state[low], part[last])
-        return (result[0], result[1]) if each else None
+        return result[0], result[1]
 
     def _mean(self, weights: Floats, sums: Floats, count: Ints, first: Floats | None) -> Floats:
         """The mean of ``count`` (n,) events with these sums; ``first`` is where it starts, if it is not adjusted."""

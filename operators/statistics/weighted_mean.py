@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from operators.columns.arithmetic import divide, flat, plain, times
+from operators.columns.arithmetic import divide, plain, times
 from operators.columns.grouping import Floats, Ints
 from operators.columns.scan import add_sums, running_sums
 from operators.operator import Algebra, Batch, Field, FieldSpec, Layout, Operator, OperatorError, Shape, State
@@ -54,13 +54,9 @@ class WeightedMean(Operator):
     def fold(self, state: State, batch: Batch, *, each: bool) -> Floats | None:
         """Add the batch to the sums; the mean after each event."""
         before = state["count"].copy()
-        running = self._add(state, batch, batch.columns["weight"], each=each)
+        totals = self._add(state, batch, batch.columns["weight"], each=each)
         state["count"] += batch.groups.count
-        if running is None:
-            return None
-        total = running[0] + running[1]
-        sums = total[:, :-1].reshape(batch.columns["value"].shape)
-        return self._result(sums, total[:, -1], batch.groups.ordinals(before))
+        return None if totals is None else self._result(*totals, batch.groups.ordinals(before))
 
     def read(self, state: State, query: Floats | None = None) -> Floats:
         """The mean."""
@@ -85,21 +81,16 @@ class WeightedMean(Operator):
         self._add(state, batch, -batch.columns["weight"], each=False)
 
     def _add(self, state: State, batch: Batch, weight: Floats, *, each: bool) -> tuple[Floats, Floats] | None:
-        """Add w x and w to the sums; with ``each`` both sums after every event side by side, (N, d + 1)."""
-        high, low = (_side_by_side(*(state[sums[part]] for sums in _SUMS)) for part in (0, 1))
-        terms = _side_by_side(times(weight, batch.columns["value"]), weight)
-        running = running_sums(batch.groups, high, low, terms, each=each)
-        for part, sums in enumerate((high, low)):
-            state[_SUMS[0][part]] = sums[:, :-1].reshape(state["sum"].shape)
-            state[_SUMS[1][part]] = sums[:, -1]
-        return running
+        """Add w x and w to the sums; with ``each`` both sums after every event."""
+        totals = []
+        for (high, low), terms in zip(_SUMS, (times(weight, batch.columns["value"]), weight), strict=True):
+            running = running_sums(batch.groups, state[high], state[low], terms, each=each)
+            if running is not None:
+                totals.append(running[0] + running[1])
+        return (totals[0], totals[1]) if each else None
 
     def _result(self, total: Floats, weight: Floats, count: Ints) -> Floats:
         return divide(total, np.where(count < self.min_count, 0.0, weight))
 
 
 _SUMS = (("sum", "lost"), ("weight", "weight_lost"))
-
-
-def _side_by_side(rows: Floats, numbers: Floats) -> Floats:
-    return np.column_stack([flat(rows), numbers])

@@ -54,8 +54,11 @@ class Sliding(Aggregate):
         """What is kept of a window to move it on."""
 
     @abstractmethod
-    def slide(self, state: State, moves: Moves) -> tuple[Parts, Mask]:
-        """Move what is kept on; what is in the window after each event, and which groups (G,) lost digits of that."""
+    def slide(self, state: State, moves: Moves, *, each: bool) -> tuple[Parts | None, Mask]:
+        """Move what is kept on; what is in the window after each event, and which groups (G,) lost digits of that.
+
+        Without ``each`` there may be nothing for the events.
+        """
 
     @abstractmethod
     def settle(self, state: State, groups: Ints, windows: Floats, inside: Mask) -> None:
@@ -87,7 +90,7 @@ class EventWindow(Window):
         before = state["count"].copy()
         state["count"] += batch.groups.count
         moves = self._moves(state.rings["value"], batch, before)
-        parts, doubtful = self.aggregate.slide(state, moves)
+        parts, doubtful = self.aggregate.slide(state, moves, each=each)
         which = np.flatnonzero(doubtful)
         for some in key_slices(len(which), self.length):
             self._afresh(state, moves, before, which[some], parts)
@@ -114,7 +117,7 @@ class EventWindow(Window):
         leaves[in_ring] = ring.array[ring.rows[groups.segment[in_ring]], (ordinal[in_ring] - 1) % self.length]
         return Moves(groups, column, leaves, full, np.minimum(ordinal, self.length).astype(float))
 
-    def _afresh(self, state: State, moves: Moves, before: Ints, which: Ints, parts: Parts) -> None:
+    def _afresh(self, state: State, moves: Moves, before: Ints, which: Ints, parts: Parts | None) -> None:
         """Put the windows of these groups together from blocks.
 
         The line of a key is the window that it had, one block, and then its run, filled up to whole blocks.
@@ -132,12 +135,13 @@ class EventWindow(Window):
         place = start[:, None] + np.arange(length)
         line[place] = newest(RingView(ring.array, ring.rows[which]), old, length)
         inside[place] = np.arange(length) >= length - old[:, None]
-        lifted = self.aggregate.where(inside, self.aggregate.lift(line))
-        ends = self._through_blocks(lifted, slice(None, None, -1))
-        first = at - length + 1
-        ends = self.aggregate.where(first % length > 0, pick(ends, first))
-        beginnings = pick(self._through_blocks(lifted, slice(None)), at)
-        put(parts, events, self.aggregate.combine(ends, beginnings))
+        if parts is not None:
+            lifted = self.aggregate.where(inside, self.aggregate.lift(line))
+            ends = self._through_blocks(lifted, slice(None, None, -1))
+            first = at - length + 1
+            ends = self.aggregate.where(first % length > 0, pick(ends, first))
+            beginnings = pick(self._through_blocks(lifted, slice(None)), at)
+            put(parts, events, self.aggregate.combine(ends, beginnings))
         place += count[:, None]
         self.aggregate.settle(state, which, line[place].swapaxes(0, 1), inside[place].T)
 

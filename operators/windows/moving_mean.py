@@ -48,11 +48,14 @@ class Sums(Sliding):
         """The sum, what is lost of it, and the greatest that was."""
         return Field("sum", shape), Field("lost", shape), Field("drift", shape)
 
-    def slide(self, state: State, moves: Moves) -> tuple[Parts, Mask]:
+    def slide(self, state: State, moves: Moves, *, each: bool) -> tuple[Parts | None, Mask]:
         """Add what enters and subtract what leaves; that is not enough where what was lost at any time matters."""
         change, error = two_sum(moves.enters, -moves.leaves)
-        running = running_sums(moves.groups, state["sum"], state["lost"], change, error, each=True)
-        assert running is not None
+        running = running_sums(moves.groups, state["sum"], state["lost"], change, error, each=each)
+        if running is None:
+            high, low = state["sum"], state["lost"]
+            state["drift"] = np.maximum(state["drift"], np.abs(low))
+            return None, (np.abs(high + low) < _TRUSTED * state["drift"]).any(axis=tuple(range(1, high.ndim)))
         high, low = running
         drift = moves.greatest(state["drift"], np.abs(low))
         state["drift"] = drift

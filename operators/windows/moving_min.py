@@ -45,7 +45,7 @@ class Extremes(Sliding):
         """The best."""
         return (Field("best", shape),)
 
-    def slide(self, state: State, moves: Moves) -> tuple[Parts, Mask]:
+    def slide(self, state: State, moves: Moves, *, each: bool) -> tuple[Parts, Mask]:
         """Take what enters; that is not enough where what leaves may have been the only best."""
         state["best"][moves.fresh] = self.empty
         best = running(self.better, moves.groups, state["best"], moves.enters)

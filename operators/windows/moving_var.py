@@ -55,7 +55,7 @@ class Spreads(Sliding):
         names = ("near", "sum", "lost", "drift", "squares", "squares_lost", "squares_drift")
         return tuple(Field(name, shape) for name in names)
 
-    def slide(self, state: State, moves: Moves) -> tuple[Parts, Mask]:
+    def slide(self, state: State, moves: Moves, *, each: bool) -> tuple[Parts, Mask]:
         """Add what enters and subtract what leaves; not enough where the rest is small beside what has been."""
         groups = moves.groups
         first = moves.enters[groups.start[moves.fresh]]

@@ -135,10 +135,12 @@ def test_a_scan_goes_event_by_event_from_what_was_there(rows: np.ndarray, tail: 
         newest[g] = np.fmin(newest[g], values[event])
         if event == groups.last[g]:
             high[g], low[g] = total, lost
-    for each in (True, False):
-        sums = initial.copy(), initial * 1e-20
-        running_sums(groups, *sums, values, each=each)
-        np.testing.assert_array_equal(sums, (high, low))
+    sums = initial.copy(), initial * 1e-20
+    running_sums(groups, *sums, values, each=True)
+    np.testing.assert_array_equal(sums, (high, low))
+    final = initial.copy(), initial * 1e-20
+    running_sums(groups, *final, values, each=False)
+    np.testing.assert_array_equal(final[0] + final[1], high + low)
     smallest = running(np.minimum, groups, initial, values)
     np.testing.assert_array_equal(smallest[groups.last], newest)
 
@@ -211,3 +213,30 @@ def test_stretches_continue_the_rings(given_rows: list[int], reach: int) -> None
                     assert line[at - back] == wanted
         events += len(stretch.at)
     assert events == len(given_rows)
+
+
+@every_shape
+@pytest.mark.parametrize("decades", [0, 30, 290])
+@pytest.mark.parametrize("tail", [(), (2,)], ids=["numbers", "vectors"])
+def test_what_is_added_at_once_is_the_exact_sum(rows: np.ndarray, decades: int, tail: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(11)
+    _, groups = group(rows)
+    terms = rng.normal(size=(len(rows), *tail)) * 10.0 ** rng.integers(-decades, decades + 1, (len(rows), *tail))
+    initial = rng.normal(size=(len(groups.start), *tail))
+    high, low = initial.copy(), np.zeros_like(initial)
+    running_sums(groups, high, low, terms, terms * 2.0**-60, each=False)
+    for g, (start, count) in enumerate(zip(groups.start.tolist(), groups.count.tolist(), strict=True)):
+        run = terms[start : start + count]
+        for at in np.ndindex(tail):
+            own = run[(slice(None), *at)].tolist()
+            size = math.fsum(map(abs, own)) + abs(initial[(g, *at)])
+            kept = high[(g, *at)], low[(g, *at)]
+            left = math.fsum([initial[(g, *at)], *own, *(x * 2.0**-60 for x in own), -kept[0], -kept[1]])
+            assert abs(left) <= 2.0**-85 * size
+
+
+def test_numbers_too_large_to_be_added_at_once_are_added_one_by_one() -> None:
+    _, groups = group(np.zeros(4, np.int64))
+    high, low = np.zeros(1), np.zeros(1)
+    assert running_sums(groups, high, low, np.array([1.5e308, -1.5e308, 1.0, 2.0**-60]), each=False) is None
+    assert (high.tolist(), low.tolist()) == ([1.0], [2.0**-60])
