@@ -1,8 +1,8 @@
 """The same memories by a Python loop over the events: what a program does that has no columns.
 
 A loop starts where the engine's fold does, with the row of each event's key, and keeps its state by row: numbers in
-lists, matrices in arrays. It sums as Python does; those called ``exact_`` also carry along what rounding took away, as
-the operators do, and so give the same results after any number of events.
+lists, matrices in arrays. It is written out for this one memory, and sums as Python does. What a program looks like
+that takes any memory is in :mod:`bench.operators.records`.
 """
 
 from __future__ import annotations
@@ -60,24 +60,6 @@ def mean(keys: int) -> Loop:
     return fold
 
 
-def exact_mean(keys: int) -> Loop:
-    """Count and compensated sum."""
-    counts, sums, lost = [0] * keys, [0.0] * keys, [0.0] * keys
-
-    def fold(events: Events, each: bool) -> list[Any]:
-        results = []
-        for row, x in zip(events.rows, events.x, strict=True):
-            counts[row] += 1
-            old = sums[row]
-            sums[row] = new = old + x
-            lost[row] += (old - new) + x if abs(old) >= abs(x) else (x - new) + old
-            if each:
-                results.append((new + lost[row]) / counts[row])
-        return results
-
-    return fold
-
-
 def weighted_mean(keys: int) -> Loop:
     """Sums of weights and of weighted inputs."""
     sums, weights = [0.0] * keys, [0.0] * keys
@@ -89,26 +71,6 @@ def weighted_mean(keys: int) -> Loop:
             weights[row] += w
             if each:
                 results.append(sums[row] / weights[row])
-        return results
-
-    return fold
-
-
-def exact_weighted_mean(keys: int) -> Loop:
-    """Compensated sums of weights and of weighted inputs."""
-    sums, lost, weights, weight_lost = [0.0] * keys, [0.0] * keys, [0.0] * keys, [0.0] * keys
-
-    def fold(events: Events, each: bool) -> list[Any]:
-        results = []
-        for row, x, w in zip(events.rows, events.x, events.w, strict=True):
-            term, old = w * x, sums[row]
-            sums[row] = new = old + term
-            lost[row] += (old - new) + term if abs(old) >= abs(term) else (term - new) + old
-            heavy = weights[row]
-            weights[row] = heavier = heavy + w
-            weight_lost[row] += (heavy - heavier) + w if abs(heavy) >= abs(w) else (w - heavier) + heavy
-            if each:
-                results.append((new + lost[row]) / (heavier + weight_lost[row]))
         return results
 
     return fold
@@ -164,27 +126,6 @@ def moving_mean(keys: int, window: int) -> Loop:
             sums[row] += x - queue.popleft() if len(queue) > window else x
             if each:
                 results.append(sums[row] / len(queue))
-        return results
-
-    return fold
-
-
-def exact_moving_mean(keys: int, window: int) -> Loop:
-    """A queue and its compensated sum."""
-    queues: list[deque[float]] = [deque() for _ in range(keys)]
-    sums, lost = [0.0] * keys, [0.0] * keys
-
-    def fold(events: Events, each: bool) -> list[Any]:
-        results = []
-        for row, x in zip(events.rows, events.x, strict=True):
-            queue = queues[row]
-            queue.append(x)
-            for change in (x, -queue.popleft()) if len(queue) > window else (x,):
-                old = sums[row]
-                sums[row] = new = old + change
-                lost[row] += (old - new) + change if abs(old) >= abs(change) else (change - new) + old
-            if each:
-                results.append((sums[row] + lost[row]) / len(queue))
         return results
 
     return fold

@@ -37,14 +37,16 @@ class Sizes:
 
 @dataclass
 class Speed:
-    """CPU nanoseconds an event, with every event's result and without, in columns and in the loops."""
+    """CPU nanoseconds an event, with every event's result and without, in columns and in the loops.
+
+    With an object a key, ``records``, there are always results.
+    """
 
     each: float
     final: float
     loop_each: float
     loop_final: float
-    exact_each: float | None = None
-    exact_final: float | None = None
+    records: float | None = None
 
 
 @dataclass
@@ -136,10 +138,10 @@ def _beside_loops(name: str, versus: Versus, sizes: Sizes) -> Speed:
         "each": lambda: engine.fold(rows, columns, times, each=True)[0],
         "final": lambda: engine.fold(rows, columns, times, each=False)[0],
     }
-    for prefix, make in (("loop", versus.plain), ("exact", versus.exact)):
-        if make is not None:
-            loop = make(sizes.keys)
-            ways |= {f"{prefix}_{form}": _loop(loop, listed, form == "each") for form in ("each", "final")}
+    loop = versus.loop(sizes.keys)
+    ways |= {"loop_each": _loop(loop, listed, True), "loop_final": _loop(loop, listed, False)}
+    if versus.records is not None:
+        ways["records"] = _loop(versus.records(sizes.keys), listed, True)
     spent: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(sizes.rounds):
         for way, fold in ways.items():

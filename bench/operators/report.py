@@ -46,17 +46,22 @@ The cost of one more result if every event is kept and gone through again.
 ## Beside a loop over the events
 
 A batch of {sizes.events:,} events of {sizes.keys:,} keys, drawn evenly. *Every* is with every event's result; *last*
-makes no results, and leaves each key's state up to date. The loop does the same in plain Python, one event after the
-other, from the same row numbers; for matrices it uses NumPy on each event. It sums as Python does. The *exact* loop
-also carries along what rounding takes away, as the operators do. A ratio is the cost of a loop over that of the fold.
+makes no results, and leaves each key's state up to date. Loops do the same in plain Python, one event after the other,
+from the same row numbers. A ratio is the cost of a loop over that of the fold.
 
 ### Means of numbers
 
-{table(_LOOP_HEAD, (_loop_row(name, speed) for name, speed in results.numbers.items()))}
+*Records* is how a program goes through events that takes any operator: an object a key, and for each event a call that
+folds it and gives the result. It carries along what rounding takes away, as the operators do. *Loop* is written out for
+this one mean, over lists, and sums as Python does: the least that Python can do.
+
+{table(_NUMBER_HEAD, (_number_row(name, speed) for name, speed in results.numbers.items()))}
 
 ### Matrices of {SIZE} x {SIZE} numbers
 
-{table(_LOOP_HEAD[:-4], (_loop_row(name, speed)[:-4] for name, speed in results.matrices.items()))}
+The loop uses NumPy on each event.
+
+{table(_LOOP_HEAD, (_loop_row(name, speed) for name, speed in results.matrices.items()))}
 
 ## Conditions
 
@@ -64,19 +69,8 @@ also carries along what rounding takes away, as the operators do. A ratio is the
 """
 
 
-_LOOP_HEAD = (
-    "operator",
-    "fold, every",
-    "loop, every",
-    "ratio",
-    "fold, last",
-    "loop, last",
-    "ratio",
-    "exact loop, every",
-    "ratio",
-    "exact loop, last",
-    "ratio",
-)
+_LOOP_HEAD = ("operator", "fold, every", "loop, every", "ratio", "fold, last", "loop, last", "ratio")
+_NUMBER_HEAD = (*_LOOP_HEAD, "records", "ratio, every", "ratio, last")
 
 
 def flat(results: Results) -> str:
@@ -109,17 +103,18 @@ def _age_rows(results: Results) -> Iterable[Cells]:
 
 
 def _loop_row(name: str, speed: Speed) -> Cells:
-    pairs = (
-        (speed.loop_each, speed.each),
-        (speed.loop_final, speed.final),
-        (speed.exact_each, speed.each),
-        (speed.exact_final, speed.final),
-    )
-    (every, every_ratio), (final, final_ratio), *exact = (
-        ("", "") if loop is None else (_whole(loop), f"{loop / fold:.1f}") for loop, fold in pairs
-    )
-    plain = (_whole(speed.each), every, every_ratio, _whole(speed.final), final, final_ratio)
-    return (f"`{name}`", *plain, *(cell for cells in exact for cell in cells))
+    every, final = (_beside(speed.loop_each, speed.each), _beside(speed.loop_final, speed.final))
+    return (f"`{name}`", _whole(speed.each), *every, _whole(speed.final), *final)
+
+
+def _number_row(name: str, speed: Speed) -> Cells:
+    assert speed.records is not None
+    whole, every = _beside(speed.records, speed.each)
+    return (*_loop_row(name, speed), whole, every, _beside(speed.records, speed.final)[1])
+
+
+def _beside(loop: float, fold: float) -> tuple[str, str]:
+    return _whole(loop), f"{loop / fold:.1f}"
 
 
 def _whole(nanoseconds: float) -> str:

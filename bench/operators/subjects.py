@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.operators import loops
+from bench.operators import loops, records
 from bench.operators.loops import Loop
+from bench.operators.records import by_record
 from operators import (
     Corr,
     Count,
@@ -130,18 +131,22 @@ SUBJECTS: Mapping[str, Operator] = {
 
 @dataclass(frozen=True)
 class Versus:
-    """A loop that computes what a subject does; ``exact`` is one that is also as precise, where that differs."""
+    """A loop that computes what a subject does; and one that has an object a key, for memories of numbers."""
 
-    plain: Callable[[int], Loop]
-    exact: Callable[[int], Loop] | None = None
+    loop: Callable[[int], Loop]
+    records: Callable[[int], Loop] | None = None
 
 
 NUMBERS: Mapping[str, Versus] = {
-    "mean": Versus(loops.mean, loops.exact_mean),
-    "weighted_mean": Versus(loops.weighted_mean, loops.exact_weighted_mean),
-    "moving_mean": Versus(partial(loops.moving_mean, window=WINDOW), partial(loops.exact_moving_mean, window=WINDOW)),
-    "ewma": Versus(partial(loops.ewma, alpha=0.1)),
-    "ewma, half_life": Versus(partial(loops.timed_ewma, half_life=60.0)),
+    "mean": Versus(loops.mean, by_record(records.Mean)),
+    "weighted_mean": Versus(loops.weighted_mean, by_record(records.WeightedMean)),
+    "moving_mean": Versus(
+        partial(loops.moving_mean, window=WINDOW), by_record(partial(records.MovingMean, window=WINDOW))
+    ),
+    "ewma": Versus(partial(loops.ewma, alpha=0.1), by_record(partial(records.Ewma, alpha=0.1))),
+    "ewma, half_life": Versus(
+        partial(loops.timed_ewma, half_life=60.0), by_record(partial(records.TimedEwma, half_life=60.0))
+    ),
 }
 """Loops for means of numbers, by subject."""
 
