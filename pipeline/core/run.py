@@ -28,7 +28,7 @@ class Run:
         self.index = index
         self.rows = rows
         self.keys, self.groups = group(rows)
-        self._sorted = index[self.groups.order]
+        self._sorted = index.take(self.groups.order)
         self._columns: dict[FieldSpec, Floats] = {}
         self._time: Floats | None = None
 
@@ -47,7 +47,7 @@ class Run:
     def time(self) -> Floats:
         """Event times, sorted like all columns."""
         if self._time is None:
-            self._time = read_only(self.events.times[self._sorted])
+            self._time = read_only(self.events.times.take(self._sorted))
         return self._time
 
     @property
@@ -59,7 +59,7 @@ class Run:
         """The sorted column, which several operators may read: none can write to it."""
         if spec not in self._columns:
             if isinstance(spec, str):
-                column = self.events.columns[spec][self._sorted]
+                column = self.events.columns[spec].take(self._sorted, axis=0)
             else:
                 column = np.stack([self._column(name) for name in spec], axis=1)
             self._columns[spec] = read_only(column)
