@@ -188,6 +188,9 @@ def test_states_that_do_not_combine_are_refused(case: Case) -> None:
     before = driver.memory.to_bytes()
     with pytest.raises(OperatorError, match="can't merge partial states: its algebra is 'none'"):
         driver.memory.merge(driver.memory)
+    state = driver.memory.state()
+    with pytest.raises(OperatorError, match="can't merge partial states"):
+        case.operator.merge(state, state)
     assert driver.memory.to_bytes() == before
 
 

@@ -7,7 +7,23 @@ from typing import Any
 
 import pytest
 
-from operators import Ewma, KvMean, KvWindow, LinearAttention, Mean, MovingMean, OperatorError, WeightedMovingMean
+from operators import (
+    Cusum,
+    Ewma,
+    Fifo,
+    GatedDeltaRule,
+    KvMean,
+    KvWindow,
+    LinearAttention,
+    Mean,
+    MovingMean,
+    OperatorError,
+    Quantile,
+    Retention,
+    Sum,
+    Var,
+    WeightedMovingMean,
+)
 from operators.duration import seconds
 
 KV: dict[str, Any] = {"key": "k", "value": "v"}
@@ -45,6 +61,11 @@ Make = Callable[..., Any]
         (Ewma, {"value": "x", "half_life": True}, "half_life", "found True, expected a duration"),
         (Ewma, {"value": "x", "half_life": "1s", "adjust": False}, "adjust", "found false beside half_life"),
         (Ewma, {"value": "x", "alpha": 0.1, "adjust": "no"}, "adjust", "found 'no', expected true or false"),
+        (MovingMean, {"value": "x", "window": "36501d"}, "window", "expected a duration from 0.001ms to 36500d"),
+        (MovingMean, {"value": "x", "window": "0.0005ms"}, "window", "expected a duration from 0.001ms to 36500d"),
+        (MovingMean, {"value": "x", "window": "5m", "panes": 1001}, "panes", "found 1001, expected"),
+        (Sum, {"value": "x", "min_count": -1}, "min_count", "found -1, expected"),
+        (Cusum, {"value": "x", "drift": -0.5}, "drift", "found -0.5, expected"),
         (KvMean, {"key": "k", "value": 3}, "value", "found 3, expected the name of a field"),
         (KvMean, {**KV, "query": ()}, "query", "found (), expected the name of a field"),
         (KvWindow, {**KV, "window": "5m"}, "window", "found '5m', expected a whole number of events"),
@@ -57,6 +78,30 @@ def test_a_wrong_option_is_named(make: Make, options: dict[str, Any], option: st
         make(**options)
     assert caught.value.option == option
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (Ewma, {"value": "x", "alpha": 1}),
+        (Ewma, {"value": "x", "span": 1}),
+        (MovingMean, {"value": "x", "window": 1, "min_count": 1}),
+        (MovingMean, {"value": "x", "window": "36500d", "panes": 1000}),
+        (MovingMean, {"value": "x", "window": "0.001ms", "max_events": 1, "min_count": 1}),
+        (WeightedMovingMean, {"value": "x", "weights": [1, 2], "min_count": 2}),
+        (Sum, {"value": "x", "min_count": 0}),
+        (Var, {"value": "x", "ddof": 0}),
+        (Quantile, {"value": "x", "accuracy": 1e-6, "bins": 8}),
+        (Quantile, {"value": "x", "q": [0, 1]}),
+        (Cusum, {"value": "x", "drift": 0}),
+        (Retention, {**KV, "gamma": 1}),
+        (GatedDeltaRule, {**KV, "rate": 0.5, "gamma": 1}),
+        (KvWindow, {**KV, "window": 1, "sinks": 0}),
+        (Fifo, {**KV, "window": 1, "segment": 1, "compressed": 1}),
+    ],
+)
+def test_the_ends_of_a_range_can_be_used(make: Make, options: dict[str, Any]) -> None:
+    assert make(**options).inputs()
 
 
 @pytest.mark.parametrize("make", [KvMean, LinearAttention, lambda **options: KvWindow(window=2, **options)])
