@@ -81,13 +81,21 @@ def check_dedupe(dedupe: Dedupe) -> None:
 
 
 def check_table(table: Table) -> None:
-    """The names of a table's operators, the fields they read, and whether their shapes fit."""
+    """The names of a table's operators, the fields they read, whether their shapes fit, and when keys are dropped."""
     operators = (
         problem.under("operators", name)
         for name, operator in table.operators.items()
         for problem in _operator(table, name, operator)
     )
-    refuse((*operators, *_ids(table)))
+    refuse((*operators, *_ids(table), *_drops(table)))
+
+
+def _drops(table: Table) -> Iterator[Problem]:
+    if table.on_null == "delete" and table.stream.key is not None and table.stream.partitioned_by_key:
+        why = "a null has its record's key alone, and partitioned_by_key says that this may be another than the field's"
+        yield Problem(("on_null",), mismatch("delete", f'"dead-letter": {why}'))
+    if table.on_full == "evict" and table.max_keys is None:
+        yield Problem(("max_keys",), 'is missing, expected a number of keys: on_full is "evict"')
 
 
 def _ids(table: Table) -> Iterator[Problem]:

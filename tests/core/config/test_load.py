@@ -64,14 +64,17 @@ def test_every_option_reaches_its_object() -> None:
         vectors = { "a b" = 3 }
         start = "latest"
         partitions = 7
-        partitioned_by_key = true
+        partitioned_by_key = false
         [tables.t]
         stream = "s"
         emit = "commit"
         output = "o"
         missing = "skip"
         on_error = "stop"
-        on_null = "dead-letter"
+        on_null = "delete"
+        ttl = "365d"
+        max_keys = 9
+        on_full = "evict"
         metrics.keys = ["x", "y"]
         dedupe = { field = "id", window = "10m", max_events = 5000 }
         operators.mean = { type = "mean", value = "a b", publish = "both" }
@@ -85,7 +88,7 @@ def test_every_option_reaches_its_object() -> None:
     assert (app.kafka.sasl_username, app.kafka.sasl_password) == ("me", "secret")
     assert app.streams == {
         "s": Stream(
-            "s", "t", "msgpack", "k", "when", "us", {"a b": 3}, start="latest", partitions=7, partitioned_by_key=True
+            "s", "t", "msgpack", "k", "when", "us", {"a b": 3}, start="latest", partitions=7, partitioned_by_key=False
         )
     }
     operators = {"mean": Mean(value="a b", publish="both")}
@@ -98,9 +101,12 @@ def test_every_option_reaches_its_object() -> None:
             "o",
             "skip",
             "stop",
-            "dead-letter",
+            "delete",
             ["x", "y"],
             dedupe=Dedupe("id", window="10m", max_events=5000),
+            ttl="365d",
+            max_keys=9,
+            on_full="evict",
         )
     }
 

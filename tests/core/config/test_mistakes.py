@@ -57,6 +57,18 @@ MISTAKES = [
     ('key = "player"', 'key = ""', "streams.scores.key", "expected a field's name"),
     ('time = "ts"', 'time = "ts"\nstart = "latets"', "streams.scores.start", '"earliest" or "latest"'),
     ('time = "ts"', 'time = "ts"\npartitions = 1.5', "streams.scores.partitions", "found 1.5"),
+    ('output = "pl', 'ttl = 60\noutput = "pl', "tables.player.ttl", "found 60, expected a duration"),
+    ('output = "pl', 'ttl = "999ms"\noutput = "pl', "tables.player.ttl", "a duration from 1s"),
+    ('output = "pl', 'ttl = "3651d"\noutput = "pl', "tables.player.ttl", "to 3650d"),
+    ('output = "pl', 'max_keys = 0\noutput = "pl', "tables.player.max_keys", "found 0, expected a whole number from 1"),
+    ('output = "pl', 'on_full = "drop"\noutput = "pl', "tables.player.on_full", '"stop" or "evict"'),
+    (
+        'output = "pl',
+        'on_full = "evict"\noutput = "pl',
+        "tables.player.max_keys",
+        "is missing, expected a number of keys",
+    ),
+    ('output = "pl', 'on_null = "keep"\noutput = "pl', "tables.player.on_null", '"dead-letter" or "delete"'),
     ('time = "ts"', 'time = "ts"\npartitioned_by_key = "yes"', "streams.scores.partitioned_by_key", "true or false"),
     ('["x", "y", "k"]', '["x", "y", "k", "x"]', "streams.raw.fields", "different"),
     ('"k"]', '"k", "a\\"b"]', "streams.raw.fields[3]", "a name without quotation marks"),
@@ -301,3 +313,11 @@ def test_whatever_is_done_to_a_good_file_it_is_an_app_or_an_input_error(data: st
     letters = data.draw(st.text(max_size=3))
     for text in ("\n".join(lines[i] for i in kept), GOOD[:where] + letters + GOOD[where:]):
         assert all(re.match(r"f:[0-9]+: ", line) for line in told_of(text))
+
+
+def test_a_null_has_no_key_but_its_records_which_is_to_be_the_fields() -> None:
+    text = GOOD.replace('time = "ts"', 'time = "ts"\npartitioned_by_key = true', 1)
+    text = text.replace('output = "pl', 'on_null = "delete"\noutput = "pl')
+    with pytest.raises(ConfigError, match=r"tables.player.on_null: found .delete., expected .dead-letter.") as mistake:
+        loads(text, "f", {})
+    assert "partitioned_by_key" in str(mistake.value)
