@@ -129,15 +129,6 @@ class Bounds:
     end: int
 
 
-@dataclass(frozen=True)
-class Hanging:
-    """A transaction that nobody ends: its id, age in seconds, and the partitions whose readers it holds up."""
-
-    transactional_id: str
-    age: float
-    partitions: tuple[str, ...]
-
-
 class Admin:
     """An administrator's view of one cluster. Connects at the first call, within ``timeout`` seconds.
 
@@ -277,22 +268,8 @@ class Admin:
         except Failed as error:
             raise Unreachable(str(error), error.mend or "see that the broker is up, then do it again") from error
 
-    def hanging(self, older_than: float = 60.0) -> list[Hanging]:
-        """Transactions of the cluster that have been open for more than ``older_than`` seconds."""
-        with self._asking() as client:
-            # kafka-python adds five minutes of grace to what it is given; ours is exact.
-            found = client.find_hanging_transactions(max_transaction_timeout_ms=int((older_than - 300) * 1000))
-        return [
-            Hanging(
-                transaction["transactional_id"],
-                transaction["age_ms"] / 1000,
-                tuple(f"{tp.topic}-{tp.partition}" for tp in transaction["topic_partitions"]),
-            )
-            for transaction in found
-        ]
-
     def ask(self, question: Callable[[Any], T]) -> T:
-        """What kafka-python's administrator answers."""
+        """What kafka-python's administrator answers to a question that is asked in one place only."""
         with self._asking() as client:
             return question(client)
 
