@@ -66,6 +66,16 @@ def test_every_operator_says_how_its_states_combine_and_has_what_that_takes() ->
             assert cls.retract is not Operator.retract, case.name
 
 
+def test_counts_are_whole_numbers() -> None:
+    for case in CASES:
+        fields = {field.name: field.dtype for field in case.operator.layout(case.shapes).fields}
+        for name in fields.keys() & {"count", "late", "epoch", "predicted"}:
+            assert fields[name] == "<i8", (case.name, name)
+        exported = case.driver().export()
+        for name in exported.keys() & {"count", "late"}:
+            assert type(exported[name]) is int, (case.name, name)
+
+
 @cases("group", "monoid", "ordered")
 @settings(max_examples=15)
 @given(data=st.data())
