@@ -38,7 +38,7 @@ docs-check: $(READY)
 
 # What no test notices: make mutants FILES="operators/decays/ewma.py" PER_FILE=50 SEED=2 TESTS=tests/operators
 mutants: $(READY)
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m scripts.mutants $(FILES) $(if $(TESTS),--tests $(TESTS)) \
+	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m scripts.mutants $(FILES) $(if $(TESTS),--tests '$(TESTS)') \
 	  $(if $(PER_FILE),--per-file $(PER_FILE)) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
 # The long form of the fault runs: make soak MINUTES=30 SEED=7

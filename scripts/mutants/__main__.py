@@ -26,7 +26,12 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
 
 @click.command()
 @click.argument("files", nargs=-1)
-@click.option("--tests", default="tests/operators", show_default=True, help="Where the tests of these files are.")
+@click.option(
+    "--tests",
+    default="tests/operators tests/test_reference.py",
+    show_default=True,
+    help="Where the tests of these files are.",
+)
 @click.option("--select", default="", help="Which of them, as for pytest's -k; the rest are known from earlier runs.")
 @click.option("--per-file", default=14, show_default=True, help="Mutants of each file.")
 @click.option("--seed", default=1, show_default=True, help="Draws them.")
@@ -56,7 +61,7 @@ def main(
         chosen = [Path(file) for file in files] or sorted(Path("operators").rglob("*.py"))
         texts = {str(path): path.read_text("utf-8") for path in chosen}
         warm_up(tests.split())
-        measured = Tests(store / f"{tests.replace('/', '-')}.json")
+        measured = Tests(store / "tests.json")
         ours = [path for path in Path().rglob("*.py") if path.parts[0] not in {"tests", "scripts"}]
         measured.measure([*tests.split(), *(["-k", select] if select else [])], ours)
         results = Results(store / "results.json")
