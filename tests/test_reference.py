@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from operators import TYPES, Memory
-from scripts.reference import FOLDER, pages
+from scripts.reference import FOLDER, configuration, pages
 from scripts.reference.catalogue import Entry, families
 from scripts.reference.docstring import parse
 from scripts.reference.worked import TIME, plain, shown, work
@@ -24,6 +24,7 @@ def test_every_operator_has_a_page_and_no_other_has() -> None:
 def test_the_pages_are_what_make_reference_would_write() -> None:
     stale = [name for name, text in pages().items() if (FOLDER / name).read_text("utf-8") != text]
     assert not stale, "run `make reference`"
+    assert configuration.PAGE.read_text("utf-8") == configuration.page(), "run `make reference`"
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
