@@ -12,7 +12,7 @@ import pytest
 
 from operators import LinearAttention, OperatorError
 from operators.columns.grouping import Floats
-from operators.matrices.feature_maps import FEATURE_MAPS, favor
+from operators.matrices.feature_maps import FEATURE_MAPS, dpfp, favor
 from tests.operators.driver import Driver, parts
 
 KV: dict[str, Any] = {"key": "k", "value": "v"}
@@ -74,6 +74,12 @@ def test_the_features_of_a_seed_are_the_same_for_ever() -> None:
     ]
     np.testing.assert_allclose(favor(np.array([[1.0, 1.0], [0.5, -0.25]]), 3, 12), wanted, rtol=1e-12)
     assert (favor(np.ones((1, 2)), 3, 12) != favor(np.ones((1, 2)), 3, 13)).all()
+
+
+def test_parameters_of_feature_maps_that_are_left_out() -> None:
+    key = np.array([[0.5, -0.25]])
+    np.testing.assert_array_equal(FEATURE_MAPS["favor"](key), favor(key, features=64, seed=0))
+    np.testing.assert_array_equal(FEATURE_MAPS["dpfp"](key), dpfp(key, nu=1))
 
 
 def test_keys_too_long_for_favor_are_like_nothing() -> None:
