@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Generic, TypeVar
 
@@ -49,6 +49,8 @@ class KeyIndex(Generic[K]):
         self._rows = _Rows[K]()
         self._dropped = 0
         self.keys = self._rows.holders
+        self.get: Callable[[K], int | None] = self._rows.get
+        """The key's row, or None if it has none."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -65,10 +67,6 @@ class KeyIndex(Generic[K]):
     def born(self) -> int:
         """How many keys ever got a row; one that was dropped and came again counts twice."""
         return len(self._rows) + self._dropped
-
-    def get(self, key: K) -> int | None:
-        """The key's row, or None if it has none."""
-        return self._rows.get(key)
 
     def rows(self, keys: Sequence[K]) -> Ints:
         """The row of each key, ``(N,)``; keys that have none get one."""
