@@ -101,6 +101,13 @@ def test_a_covariance_and_a_correlation() -> None:
     assert falling[1:].tolist() == [-1.0, -1.0]
 
 
+def test_no_rounding_takes_a_correlation_beyond_1() -> None:
+    x = np.array([0.1, 0.2, 0.4])
+    for slope in (3.0, -3.0):
+        _, results = fold(Corr(value="x", other="y"), x=x, y=slope * x)
+        assert results[-1] == math.copysign(1.0, slope)
+
+
 def test_matrices_have_a_row_for_each_number_of_value() -> None:
     v, w = np.array([[1.0, 2.0], [2.0, 0.0], [4.0, 1.0]]), np.array([[0.0], [3.0], [3.0]])
     _, matrix = fold(Cov(value="v"), vectors={"v": 2}, v=v)
@@ -205,6 +212,7 @@ def test_a_key_without_events_has_a_state_of_its_own(operator: Operator) -> None
     with np.errstate(all="ignore"):
         (empty,) = operator.export(state)
     assert exported.keys() == empty.keys()
+    assert empty.get("count", 0) == 0
     assert [value for name, value in empty.items() if name != "count"] == (
         [0.0] if isinstance(operator, Sum) else [None] * (len(empty) - 1)
     )
@@ -291,6 +299,15 @@ def test_parts_at_different_levels_merge_exactly() -> None:
     memory.merge(second)
     x, y = Exact(np.append(one, other)), Exact(np.append(other, one))
     assert read(memory) == pytest.approx(float(x.spread(y) / 199), rel=1e-15, abs=0)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 19, 20])
+def test_the_newest_event_of_a_merge_is_measured_by_all_before_it(cut: int) -> None:
+    x = RNG.normal(5.0, 2.0, size=20)
+    memory, _ = fold(ZScore(value="x"), x=x[:cut])
+    memory.merge(fold(ZScore(value="x"), x=x[cut:])[0])
+    _, results = fold(ZScore(value="x"), x=x)
+    assert read(memory) == pytest.approx(results[-1], rel=1e-14)
 
 
 def test_a_score_at_a_high_level_keeps_its_digits() -> None:
