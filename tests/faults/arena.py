@@ -87,10 +87,16 @@ class Report:
 
 
 class Arena:
-    """One app on one broker, its workers, its load and its truth; ``beside`` another one, it reads the same events."""
+    """One app on one broker, its workers, its load and its truth; ``beside`` another one, it reads the same events.
 
-    def __init__(self, brokers: str, folder: Path, name: str, seed: int, beside: Arena | None = None) -> None:
+    One key of each stream has the part ``hot`` of its events.
+    """
+
+    def __init__(
+        self, brokers: str, folder: Path, name: str, seed: int, *, beside: Arena | None = None, hot: float = 0.0
+    ) -> None:
         self.brokers = brokers
+        self._hot = hot
         self.name = name
         self.source: str = name if beside is None else beside.source
         self.folder = folder
@@ -168,7 +174,7 @@ class Arena:
 
     def send(self, events: int, keys: int = 50) -> None:
         """Send events of both streams, and fold them into the truth."""
-        producer = KafkaProducer(bootstrap_servers=self.brokers, linger_ms=5, acks="all")
+        producer = self._producer()
         for _ in range(events):
             self._send_one(producer, keys)
         producer.flush()
@@ -180,7 +186,7 @@ class Arena:
         stop = threading.Event()
 
         def work() -> None:
-            producer = KafkaProducer(bootstrap_servers=self.brokers, linger_ms=5, acks="all")
+            producer = self._producer()
             while not stop.wait(0.02):
                 for _ in range(max(1, rate // 50)):
                     self._send_one(producer, keys)
@@ -195,9 +201,16 @@ class Arena:
             stop.set()
             thread.join()
 
+    def _producer(self) -> KafkaProducer:
+        """It waits for a broker that is away, and sends nothing twice."""
+        return KafkaProducer(
+            bootstrap_servers=self.brokers, linger_ms=5, acks="all", enable_idempotence=True, max_block_ms=120_000
+        )
+
     def _send_one(self, producer: KafkaProducer, keys: int) -> None:
         stream = self._load_random.choice(["scores", "scores", "sensors"])
-        key = f"{stream}-{self._load_random.randrange(keys)}"
+        hot = self._load_random.random() < self._hot
+        key = f"{stream}-{0 if hot else self._load_random.randrange(keys)}"
         x = self._load_random.uniform(-1e6, 1e6)
         producer.send(f"{self.source}-{stream}", key=key.encode(), value=json.dumps({"x": x}).encode())
         truth = self.truth[stream][key]
@@ -206,8 +219,8 @@ class Arena:
 
     # What came out
 
-    def drained(self, timeout: float = 60) -> None:
-        """Wait until the group has committed the end of every source partition."""
+    def drained(self, timeout: float = 60, *, revive: bool = True) -> None:
+        """Wait until the group has committed the end of every source partition; workers that ended start again."""
         admin = KafkaConsumer(bootstrap_servers=self.brokers, group_id=self.name, enable_auto_commit=False)
         parts = [TopicPartition(f"{self.source}-{s}", p) for s, n in PARTITIONS.items() for p in range(n)]
         deadline = time.monotonic() + timeout
@@ -218,10 +231,21 @@ class Arena:
                 if not any(lag.values()):
                     return
                 assert time.monotonic() < deadline, f"lag after {timeout} s: {lag}\n{self.log()}"
-                self.revive()
+                if revive:
+                    self.revive()
                 time.sleep(0.25)
         finally:
             admin.close()
+
+    def outputs(self, table: str) -> int:
+        """How many records a table's output has, whether committed or not."""
+        consumer = KafkaConsumer(bootstrap_servers=self.brokers)
+        try:
+            topic = f"{self.name}-{table}"
+            parts = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or ()]
+            return sum(consumer.end_offsets(parts).values())
+        finally:
+            consumer.close()
 
     def check(self) -> Report:
         """Read every output under read_committed with a second client, and compare with the truth."""
