@@ -269,7 +269,7 @@ def published(cut: Cut, topic: str = "app-player") -> list[dict[str, Any]]:
     return [json.loads(value or b"") for append in cut.appends if append.topic == topic for value in append.values]
 
 
-def letters(cut: Cut) -> list[tuple[bytes | None, bytes]]:
+def letters(cut: Cut) -> list[tuple[bytes | None, bytes | None]]:
     found = [append for append in cut.appends if append.topic == "app-dead-letters"]
     return [
         (value, dict(headers)["reason"])
@@ -372,7 +372,7 @@ def test_an_id_is_text_or_an_integer(bad: str) -> None:
     cut = one.cut()
     assert [output["games"] for output in published(cut)] == [1]
     ((_, reason),) = letters(cut)
-    assert reason.startswith(b"invalid field: id: Expected `int | str`")
+    assert (reason or b"").startswith(b"invalid field: id: Expected `int | str`")
 
 
 def test_an_id_may_be_a_number_that_an_operator_reads() -> None:
