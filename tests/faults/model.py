@@ -1,0 +1,453 @@
+"""The ownership protocol in small: an abstract Kafka, and owners of one source partition that may be wrong on purpose.
+
+An `Owner` has the methods of the product's task, committer and restore, by their names, as generators. Each ``yield``
+is a point where something else may happen first, and where the answer to the request that follows may be lost. Whoever
+steps them decides on the schedule: an owner that is not stepped is paused, and one that goes on after another took over
+is a zombie. The `Rules` that an owner keeps can be switched off one by one.
+
+=======================  ====================================================================================
+model                    product
+=======================  ====================================================================================
+`Owner.hear`             `Plane.revoke`, `Plane.assign`: `Task.park`, `Task.assign`, `Task.close`
+`Owner.fetch`, `fold`    `ColumnarConsumer.drain`, `Task.fold`
+`Owner._live` and below  the methods of the same names in `Task`, `Committer` and `Restore`
+`Partition`              `pipeline.core.partition.Partition`: ``fold``, ``cut``; `pipeline.core.changelog`
+=======================  ====================================================================================
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from tests.faults.model_kafka import Failed, Fenced, Kafka, Log, OutOfRangeError, Record
+
+T = TypeVar("T")
+
+META = "meta"
+ID = "streamfold/app/source/0"
+SLICE = 2
+ASKS = 3
+
+Offsets = tuple[int, ...]
+"""A key's state: the offsets of all events that were folded into it, in order. What could show more of a fold?"""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What an owner keeps to. The product keeps to all."""
+
+    fences_before_reading: bool = True
+    """It takes the transactional id over first, and only then reads the changelog's end and the committed offset."""
+    fences: bool = True
+    """Owners share one transactional id, so that the epoch stops all but the newest."""
+    checks_contiguity: bool = True
+    """A batch that does not start where the last one ended is not folded."""
+    counts_keys: bool = True
+    """As many keys as the meta record says have to be restored."""
+    acknowledges: bool = True
+    """A transaction one of whose writes is not acknowledged is not committed."""
+    settles: bool = True
+    """A cut in doubt is sent again only after the committed offset said that it did not go through."""
+    renews: bool = True
+    """After a commit that took more than one request a new producer is fenced."""
+
+
+class Fate(enum.Enum):
+    """What becomes of a request."""
+
+    ANSWERED = "answered"
+    LATE = "late"
+    """Given up; it arrives at some time, or never."""
+    REPEATED = "repeated"
+    """Sent twice by the client; the first was answered, the second is on its way. Only an EndTxn makes a difference."""
+
+
+class InDoubt(Exception):
+    """The commit may have gone through."""
+
+
+class GapError(Exception):
+    """A batch does not start where the last one ended."""
+
+
+class Superseded(Exception):
+    """Someone else committed: the state in memory is not the newest."""
+
+
+class Refused(Exception):
+    """State and offsets do not belong together (`KafkaStateError`): the process ends."""
+
+
+Steps = Generator[str, Fate, T]
+"""Yields the name of what comes next, is sent what becomes of it."""
+
+
+class Phase(enum.Enum):
+    """Where an owner is in its life, as in the product."""
+
+    WAITING = "waiting"
+    RESTORING = "restoring"
+    RUNNING = "running"
+    PARKED = "parked"
+
+
+class Meta(NamedTuple):
+    next_offset: int
+    keys: int
+
+
+class Cut(NamedTuple):
+    next_offset: int
+    changelog: list[tuple[str, object]]
+    outputs: list[tuple[str, object]]
+
+
+class Batch(NamedTuple):
+    start: int
+    next: int
+    records: list[Record]
+    assignment: int
+
+
+@dataclass
+class Partition:
+    """What is folded: the state, what changed since the last cut, the outputs not yet committed."""
+
+    position: int = 0
+    state: dict[str, Offsets] = field(default_factory=dict)
+    meta: Meta | None = None
+    changed: set[str] = field(default_factory=set)
+    outbox: list[tuple[str, object]] = field(default_factory=list)
+    cut_position: int = 0
+
+    def apply(self, records: Iterable[Record]) -> None:
+        """`Changelog.apply`: the last record of a key wins."""
+        for record in records:
+            if record.key == META:
+                assert isinstance(record.value, Meta)
+                self.meta = record.value
+            elif record.value is None:
+                self.state.pop(record.key, None)
+            else:
+                assert isinstance(record.value, tuple)
+                self.state[record.key] = record.value
+
+    def resume(self, position: int) -> None:
+        self.position = self.cut_position = position
+
+    def fold(self, batch: Batch, *, contiguous: bool) -> None:
+        if contiguous and batch.start != self.position:
+            raise GapError
+        for record in batch.records:
+            self.outbox.append(fold_event(self.state, record))
+            self.changed.add(record.key)
+        self.position = batch.next
+
+    def cut(self) -> Cut:
+        """Step 1."""
+        rows: list[tuple[str, object]] = [(key, self.state.get(key)) for key in sorted(self.changed)]
+        cut = Cut(self.position, [*rows, (META, Meta(self.position, len(self.state)))], self.outbox)
+        self.changed, self.outbox, self.cut_position = set(), [], self.position
+        return cut
+
+
+def fold_event(state: dict[str, Offsets], event: Record) -> tuple[str, object]:
+    """Fold one event, a null deletes its key. Returns the result to be published."""
+    if event.value is None:
+        state.pop(event.key, None)
+    else:
+        state[event.key] = (*state.get(event.key, ()), event.offset)
+    return event.key, (event.offset, state.get(event.key))
+
+
+class Producer:
+    """`TransactionalProducer`: one fence of the transactional id."""
+
+    def __init__(self, transactional_id: str, epoch: int) -> None:
+        self.id = transactional_id
+        self.epoch = epoch
+        self.must_renew = False
+        self.in_transaction = False
+
+
+class Owner:
+    """A worker with its task for the partition."""
+
+    def __init__(self, kafka: Kafka, name: str, rules: Rules) -> None:
+        self.kafka = kafka
+        self.name = name
+        self.rules = rules
+        self.seen: Counter[str] = Counter()
+        self._ids = 0
+        self.start()
+
+    def start(self) -> None:
+        """A new process, which knows nothing. What the old one sent is still on its way."""
+        self.phase = Phase.WAITING
+        self.assignment: int | None = None
+        self.partition: Partition | None = None
+        self.producer: Producer | None = None
+        self.committed: int | None = None
+        self.broken: Exception | None = None
+        self.batch: Batch | None = None
+        self.fetch_position = 0
+        self._life = self._live()
+        self.next = next(self._life)
+
+    def step(self, fate: Fate = Fate.ANSWERED) -> None:
+        """Do what is next."""
+        try:
+            self.next = self._life.send(fate)
+        except StopIteration:
+            self.start()
+
+    # What the plane asks of it
+
+    def hear(self) -> None:
+        """Learn what the group decided: first that the old assignment is over, then what the new one is."""
+        ours = self.kafka.generation if self.kafka.assigned == self.name else None
+        if self.assignment is not None and self.assignment != ours:
+            self.assignment = None
+        elif ours is not None:
+            self.assignment = ours
+        elif self.partition is not None:
+            self.start()
+
+    @property
+    def ready(self) -> bool:
+        return self.phase is Phase.RUNNING and self.assignment is not None and self.broken is None
+
+    def slip(self, position: int) -> None:
+        """The consumer goes on elsewhere: its position was reset, or a batch lost on the way."""
+        self.fetch_position = position
+
+    def fetch(self, limit: int) -> None:
+        """Take what is stable from the fetch position on; it is folded later, if nothing comes in between."""
+        if self.ready and self.batch is None and self.assignment is not None:
+            start = self.fetch_position
+            records, self.fetch_position = self.kafka.source.read(start, limit)
+            self.batch = Batch(start, self.fetch_position, records, self.assignment)
+
+    def fold(self) -> None:
+        batch, self.batch = self.batch, None
+        if batch is None or self.partition is None or not self.ready or batch.assignment != self.assignment:
+            return
+        try:
+            self.partition.fold(batch, contiguous=self.rules.checks_contiguity)
+        except GapError as error:
+            self.broken = error
+
+    # Its life
+
+    def _live(self) -> Steps[None]:
+        while True:
+            try:
+                while self.assignment is None:
+                    yield "assignment_given"
+                if self.partition is None:
+                    yield from self._own()
+                elif self.phase is Phase.PARKED:
+                    yield from self._reclaim()
+                if self.partition is None or self.assignment is None:
+                    continue
+                self._run(self.partition)
+                yield from self._commit_until_revoked(self.partition)
+                self.phase = Phase.PARKED
+            except (Superseded, GapError, Failed, InDoubt) as trouble:
+                self.partition, self.phase = None, Phase.WAITING
+                yield from self._stumble(trouble)
+            except Refused:
+                self.seen["refused"] += 1
+                return
+
+    def _own(self) -> Steps[None]:
+        assignment = self.assignment
+        early = None
+        if not self.rules.fences_before_reading:
+            early = (yield from self._settled_bounds()), (yield from self._world_committed())
+        yield from self._fence()
+        if self.assignment is not assignment:
+            return
+        self.phase = Phase.RESTORING
+        try:
+            restored, self.committed = yield from self._restore(early)
+        except Refused as refusal:
+            if self.assignment is not assignment:
+                raise Superseded from refusal
+            raise
+        self.partition, self.broken = restored, None
+        if self.committed is None:
+            cut = restored.cut()
+            yield from self._committer_commit(cut)
+            self.committed = cut.next_offset
+        self.seen["owned"] += 1
+
+    def _reclaim(self) -> Steps[None]:
+        committed = yield from self._world_committed()
+        if committed != self.committed:
+            raise Superseded
+        self.seen["reclaimed"] += 1
+
+    def _run(self, partition: Partition) -> None:
+        self.fetch_position = partition.position
+        self.phase = Phase.RUNNING
+
+    def _commit_until_revoked(self, partition: Partition) -> Steps[None]:
+        while True:
+            yield "wait_for_work"
+            leaving = self.assignment is None
+            if self.broken is not None or partition.position != partition.cut_position:
+                yield from self._commit(partition)
+            if leaving:
+                return
+
+    # Restore
+
+    def _restore(self, early: tuple[tuple[int, int], int | None] | None) -> Steps[tuple[Partition, int | None]]:
+        partition = Partition()
+        position, end = early[0] if early else (yield from self._settled_bounds())
+        while position < end:
+            yield "read"
+            try:
+                records, position = self.kafka.changelog.read(position, SLICE, end)
+            except OutOfRangeError as error:
+                raise Refused from error
+            partition.apply(records)
+        meta = partition.meta
+        if self.rules.counts_keys and meta is not None and meta.keys != len(partition.state):
+            raise Refused
+        committed = early[1] if early else (yield from self._world_committed())
+        for _ in range(ASKS):
+            if meta is None or committed in (None, meta.next_offset):
+                break
+            committed = yield from self._world_committed()
+        if meta is None and committed is None:
+            partition.resume(self.kafka.source.start)
+            return partition, None
+        if meta is None or committed not in (None, meta.next_offset):
+            raise Refused
+        partition.resume(meta.next_offset)
+        return partition, committed
+
+    def _settled_bounds(self) -> Steps[tuple[int, int]]:
+        """Start and high watermark of the changelog, once no open transaction holds it up."""
+        log = self.kafka.changelog
+        while True:
+            yield "settled_bounds"
+            if log.stable >= log.end:
+                return log.start, log.end
+
+    def _world_committed(self) -> Steps[int | None]:
+        yield "committed"
+        return self.kafka.committed
+
+    # Committing
+
+    def _commit(self, partition: Partition) -> Steps[None]:
+        if self.broken is not None:
+            self.seen["gap"] += 1
+            raise self.broken
+        cut = partition.cut()
+        while True:
+            try:
+                yield from self._committer_commit(cut)
+                break
+            except (Failed, InDoubt) as trouble:
+                if (yield from self._settle(cut, trouble)):
+                    break
+        self.committed = cut.next_offset
+        self.seen["committed"] += 1
+
+    def _settle(self, cut: Cut, trouble: Exception) -> Steps[bool]:
+        yield from self._stumble(trouble)
+        while True:
+            try:
+                if isinstance(trouble, Fenced) and self.assignment is None:
+                    raise Superseded
+                yield from self._fence()
+                if not self.rules.settles:
+                    return False
+                committed = yield from self._world_committed()
+                if committed == self.committed != cut.next_offset:
+                    self.kafka.show_offset()  # what the second of waiting is for
+                    committed = yield from self._world_committed()
+                break
+            except Failed as again:
+                trouble = again
+                yield from self._stumble(trouble)
+        self.seen["settled: " + ("done" if committed == cut.next_offset else "not done")] += 1
+        if committed == cut.next_offset:
+            return True
+        if committed == self.committed:
+            return False
+        self.seen["superseded"] += 1
+        raise Superseded
+
+    def _stumble(self, trouble: Exception) -> Steps[None]:
+        """Abandon the producer: abort what is open, if the broker hears of it, and close."""
+        self.seen[type(trouble).__name__] += 1
+        producer, self.producer = self.producer, None
+        if producer is not None and producer.in_transaction:
+            with suppress(Failed):
+                yield from self._ask("abort", partial(self.kafka.end, producer.id, producer.epoch, commit=False))
+
+    def _fence(self) -> Steps[None]:
+        self.producer = None
+        transactional_id = ID
+        if not self.rules.fences:
+            self._ids += 1
+            transactional_id = f"{self.name}-{self._ids}"
+        epoch = yield from self._ask("fence", partial(self.kafka.init_producer_id, transactional_id))
+        self.producer = Producer(transactional_id, epoch)
+
+    def _committer_commit(self, cut: Cut) -> Steps[None]:
+        """`Committer.commit`: steps 2 to 6."""
+        if self.producer is None or self.producer.must_renew:
+            yield from self._fence()
+        assert self.producer is not None
+        producer, kafka = self.producer, self.kafka
+        producer.must_renew, producer.in_transaction = True, True
+        yield from self._write(producer, kafka.changelog, cut.changelog)
+        yield from self._write(producer, kafka.output, cut.outputs)
+        yield from self._ask("add_offset", partial(kafka.add_offset, producer.id, producer.epoch, cut.next_offset))
+        yield from self._end(producer)
+
+    def _write(self, producer: Producer, log: Log, records: list[tuple[str, object]]) -> Steps[None]:
+        """Steps 3 and 4."""
+        try:
+            yield from self._ask("write", partial(self.kafka.write, producer.id, producer.epoch, log, records))
+        except Fenced:
+            raise
+        except Failed:
+            if self.rules.acknowledges:
+                raise
+
+    def _end(self, producer: Producer) -> Steps[None]:
+        fate = yield "end"
+        producer.in_transaction = False
+        request = partial(self.kafka.end, producer.id, producer.epoch, commit=True)
+        if fate is not Fate.ANSWERED:
+            self.kafka.in_flight.append(request)
+        if fate is Fate.LATE:
+            raise InDoubt
+        try:
+            request()
+        except Fenced as error:
+            if fate is Fate.REPEATED:
+                raise InDoubt from error
+            raise
+        producer.must_renew = fate is Fate.REPEATED and self.rules.renews
+
+    def _ask(self, name: str, request: Callable[[], T]) -> Steps[T]:
+        """A request with a deadline."""
+        fate = yield name
+        if fate is Fate.LATE:
+            self.kafka.in_flight.append(request)
+            raise Failed
+        return request()
