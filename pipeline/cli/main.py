@@ -24,6 +24,7 @@ COMMANDS = {
     "send": "Send events to a stream's topic.",
     "doctor": "Find what would stop a pipeline, and how to mend it.",
     "reset": "Forget all state, so that the next run starts from the first event.",
+    "replay": "Send dead letters back to be folded after all.",
     "broker": "Run an embedded Kafka in the foreground.",
     "demo": "See it work, on real input through a real Kafka.",
     "init": "Write a commented configuration to begin with.",
