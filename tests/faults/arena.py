@@ -15,12 +15,12 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 
@@ -89,8 +89,13 @@ class Report:
 class Arena:
     """One app on one broker, its workers, its load and its truth; ``beside`` another one, it reads the same events.
 
-    One key of each stream has the part ``hot`` of its events.
+    One key of each stream has the part ``hot`` of its events. Other arenas change the streams, by their partitions, how
+    many events each gets, the configuration of the app, or who runs it.
     """
+
+    partitions: ClassVar[Mapping[str, int]] = PARTITIONS
+    mix: ClassVar[Sequence[str]] = ("scores", "scores", "sensors")
+    config: ClassVar[str] = CONFIG
 
     def __init__(
         self, brokers: str, folder: Path, name: str, seed: int, *, beside: Arena | None = None, hot: float = 0.0
@@ -103,9 +108,11 @@ class Arena:
         self.random = random.Random(seed)
         self._load_random = random.Random(seed + 1)
         self.file = folder / f"{name}.toml"
-        self.file.write_text(CONFIG.format(name=name, source=self.source, brokers=brokers, session=SESSION_SECONDS))
+        self.file.write_text(
+            self.config.format(name=name, source=self.source, brokers=brokers, session=SESSION_SECONDS)
+        )
         self.truth: dict[str, dict[str, Truth]] = (
-            {stream: defaultdict(Truth) for stream in PARTITIONS} if beside is None else beside.truth
+            {stream: defaultdict(Truth) for stream in self.partitions} if beside is None else beside.truth
         )
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
         self.faults: list[str] = []
@@ -116,7 +123,7 @@ class Arena:
     def _make_topics(self) -> None:
         admin = KafkaAdminClient(bootstrap_servers=self.brokers)
         admin.create_topics(
-            {f"{self.source}-{s}": {"num_partitions": n, "replication_factor": 1} for s, n in PARTITIONS.items()}
+            {f"{self.source}-{s}": {"num_partitions": n, "replication_factor": 1} for s, n in self.partitions.items()}
         )
         admin.close()
 
@@ -126,9 +133,11 @@ class Arena:
         """Start worker ``number``; at ``point`` (a named step of the protocol) it kills itself once."""
         env = self.environment() | ({"KILL_AT": point} if point else {})
         with self._log.open("ab") as log:
-            self.workers[number] = subprocess.Popen(
-                [sys.executable, str(WORKER), str(self.file)], env=env, stdout=log, stderr=log
-            )
+            self.workers[number] = subprocess.Popen(self.command(), env=env, stdout=log, stderr=log)
+
+    def command(self) -> list[str]:
+        """What starts a worker."""
+        return [sys.executable, str(WORKER), str(self.file)]
 
     def environment(self) -> dict[str, str]:
         """What the configuration asks of the environment, and the rest of it."""
@@ -208,7 +217,7 @@ class Arena:
         )
 
     def _send_one(self, producer: KafkaProducer, keys: int) -> None:
-        stream = self._load_random.choice(["scores", "scores", "sensors"])
+        stream = self._load_random.choice(self.mix)
         hot = self._load_random.random() < self._hot
         key = f"{stream}-{0 if hot else self._load_random.randrange(keys)}"
         x = self._load_random.uniform(-1e6, 1e6)
@@ -222,7 +231,7 @@ class Arena:
     def drained(self, timeout: float = 60, *, revive: bool = True) -> None:
         """Wait until the group has committed the end of every source partition; workers that ended start again."""
         admin = KafkaConsumer(bootstrap_servers=self.brokers, group_id=self.name, enable_auto_commit=False)
-        parts = [TopicPartition(f"{self.source}-{s}", p) for s, n in PARTITIONS.items() for p in range(n)]
+        parts = [TopicPartition(f"{self.source}-{s}", p) for s, n in self.partitions.items() for p in range(n)]
         deadline = time.monotonic() + timeout
         try:
             while True:
