@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,3 +30,17 @@ def reader(
 ) -> Decoder:
     vectors = vectors or {}
     return Decoder(Stream(name="s", topic="topic", vectors=vectors, **options), scalars, vectors, max_key_bytes=limit)
+
+
+def strict(value: bytes) -> object:
+    """Python's json without its extensions; raises ValueError or RecursionError."""
+
+    def constant(name: str) -> object:
+        raise ValueError(name)
+
+    text = value.decode()
+    if text.startswith("\ufeff"):
+        raise ValueError("byte order mark")
+    document = json.loads(text, parse_constant=constant)
+    json.dumps(document, ensure_ascii=False).encode()
+    return document

@@ -10,23 +10,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.decoding import reader, wire
+from tests.core.decoding import reader, strict, wire
 
 NAN = float("nan")
-
-
-def strict(value: bytes) -> object:
-    """Python's json without its extensions; raises ValueError or RecursionError."""
-
-    def constant(name: str) -> object:
-        raise ValueError(name)
-
-    text = value.decode()
-    if text.startswith("\ufeff"):
-        raise ValueError("byte order mark")
-    document = json.loads(text, parse_constant=constant)
-    json.dumps(document, ensure_ascii=False).encode()
-    return document
 
 
 def oracle(value: bytes) -> dict[str, float] | None:
