@@ -52,6 +52,7 @@ class Groups:
     start: Ints
     count: Ints
     _waves: dict[int, Waves] = field(default_factory=dict, repr=False, compare=False)
+    _slots: dict[int, tuple[Ints, Ints]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def last(self) -> Ints:
@@ -72,6 +73,27 @@ class Groups:
         """Each event's number among all of its key's, from 1, when the keys had ``before`` (G,) events: (N,)."""
         return np.arange(1, len(self.order) + 1) + np.repeat(before - self.start, self.count)
 
+    def slots(self, before: Ints, length: int) -> Ints:
+        """Each event's slot in rings of so many, when the keys had ``before`` (G,) events: (N,), not to be changed.
+
+        Rings of one length have the same slots, in all operators of a table that have seen the same events.
+        """
+        known = self._slots.get(length)
+        if known is not None and np.array_equal(known[0], before):
+            return known[1]
+        slot = np.arange(len(self.order)) + np.repeat(before % length - self.start, self.count)
+        if self.longest > length:
+            slot %= length
+        else:
+            slot -= length * (slot >= length)
+        self._slots[length] = before, slot
+        return slot
+
+    @cached_property
+    def longest(self) -> int:
+        """How many events the largest group has."""
+        return int(self.count.max(initial=0))
+
     def waves(self, numbers: int = 1) -> Waves:
         """All events rank by rank, for work on so many numbers of each."""
         if numbers not in self._waves:
@@ -88,7 +110,7 @@ class Groups:
 
         The pieces of a longer run come one after the other.
         """
-        for done in range(0, int(self.count.max(initial=0)), length):
+        for done in range(0, self.longest, length):
             longer = np.flatnonzero(self.count > done)
             for begin in range(0, len(longer), width):
                 groups = longer[begin : begin + width]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -19,20 +20,34 @@ from operators.windows.window import Window
 class Moves:
     """What moves a key's window at each event: the input that ``enters`` and the one that ``leaves``, (N, ...).
 
-    ``full`` (N,) says whether one leaves at all; ``number`` (N,) is how many inputs are in the window then.
+    It is 0 that leaves while the window fills; the keys had ``before`` (G,) events.
     """
 
     groups: Groups
+    before: Ints
+    length: int
     enters: Floats
     leaves: Floats
-    full: Mask
-    number: Floats
+
+    @cached_property
+    def ordinals(self) -> Ints:
+        """Each event's number among all of its key's, from 1: (N,)."""
+        return self.groups.ordinals(self.before)
+
+    @cached_property
+    def full(self) -> Mask:
+        """Whether an input leaves at all: (N,)."""
+        return self.ordinals > self.length
+
+    @cached_property
+    def number(self) -> Floats:
+        """How many inputs are in the window then: (N,)."""
+        return np.minimum(self.ordinals, self.length).astype(float)
 
     @property
     def fresh(self) -> Ints:
         """The groups that had no events before."""
-        first = self.groups.start
-        return np.flatnonzero((self.number[first] == 1) & ~self.full[first])
+        return np.flatnonzero(self.before == 0)
 
     def any(self, events: Mask) -> Mask:
         """Whether it is so at any event of a group, for any element of a vector: (N, ...) to (G,)."""
@@ -93,7 +108,7 @@ class EventWindow(Window):
         parts, doubtful = self.aggregate.slide(state, moves, each=each)
         which = np.flatnonzero(doubtful)
         for some in key_slices(len(which), self.length):
-            self._afresh(state, moves, before, which[some], parts)
+            self._afresh(state, moves, which[some], parts)
         return parts if each else None
 
     def read(self, state: State) -> Parts:
@@ -106,24 +121,21 @@ class EventWindow(Window):
         return [{"count": n, "window": window} for n, window in zip(state["count"].tolist(), windows, strict=True)]
 
     def _moves(self, ring: RingView, batch: Batch, before: Ints) -> Moves:
-        """What enters and leaves; what leaves is 0 while the window fills."""
-        groups, column = batch.groups, batch.columns["value"]
-        leaves = np.zeros_like(column)
-        in_batch = np.flatnonzero(groups.position >= self.length)
-        leaves[in_batch] = column[in_batch - self.length]
-        ordinal = groups.ordinals(before)
-        full = ordinal > self.length
-        in_ring = np.flatnonzero(full & (groups.position < self.length))
-        leaves[in_ring] = ring.array[ring.rows[groups.segment[in_ring]], (ordinal[in_ring] - 1) % self.length]
-        return Moves(groups, column, leaves, full, np.minimum(ordinal, self.length).astype(float))
+        """What enters and leaves: in the slot that an input is to have is the one that leaves, or still 0."""
+        groups, column, length = batch.groups, batch.columns["value"], self.length
+        leaves = ring.array[np.repeat(ring.rows, groups.count), groups.slots(before, length)]
+        if groups.longest > length:
+            in_batch = np.flatnonzero(groups.position >= length)
+            leaves[in_batch] = column[in_batch - length]
+        return Moves(groups, before, length, column, leaves)
 
-    def _afresh(self, state: State, moves: Moves, before: Ints, which: Ints, parts: Parts | None) -> None:
+    def _afresh(self, state: State, moves: Moves, which: Ints, parts: Parts | None) -> None:
         """Put the windows of these groups together from blocks.
 
         The line of a key is the window that it had, one block, and then its run, filled up to whole blocks.
         """
         groups, length = moves.groups, self.length
-        old, ring = before[which], state.rings["value"]
+        old, ring = moves.before[which], state.rings["value"]
         count = groups.count[which]
         blocks = 1 - (-count // length)
         start = length * (np.cumsum(blocks) - blocks)
