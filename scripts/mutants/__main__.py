@@ -18,7 +18,7 @@ import click
 
 from scripts.mutants.measured import Tests
 from scripts.mutants.mutating import Mutant, sample
-from scripts.mutants.report import Outcome, Result, page, reasons, unexplained
+from scripts.mutants.report import Outcome, Reasons, Result, page, reasons, unexplained
 from scripts.mutants.running import Try, run, warm_up
 
 _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
@@ -53,20 +53,21 @@ def main(
 ) -> None:
     """Change FILES (those of operators/ if none are named) one thing at a time, and list what no test notices.
 
-    Works on a copy. What was killed is not tried again until its file changes. Ends with 1 if a survivor has no
-    explanation.
+    Works on a copy. What was killed or is explained is not tried again until its file changes. Ends with 1 if a
+    survivor has no explanation.
     """
     store, report, explained = Path(".mutants").absolute(), report.absolute(), explained.absolute()
+    why = reasons(explained)
     with _copy():
         chosen = [Path(file) for file in files] or sorted(Path("operators").rglob("*.py"))
         texts = {str(path): path.read_text("utf-8") for path in chosen}
         warm_up(tests.split())
         measured = Tests(store / "tests.json")
         ours = [path for path in Path().rglob("*.py") if path.parts[0] not in {"tests", "scripts"}]
-        measured.measure([*tests.split(), *(["-k", select] if select else [])], ours)
+        measured.measure(tests.split(), select, ours)
         results = Results(store / "results.json")
         drawn = [mutant for file, text in texts.items() for mutant in sample(file, text, per_file, seed)]
-        due = [mutant for mutant in drawn if not results.has_killed(mutant, texts[mutant.file])]
+        due = [mutant for mutant in drawn if not results.settles(mutant, texts[mutant.file], why)]
         for number, mutant in enumerate(due, 1):
             started = time.monotonic()
             result = results.add(mutant, texts[mutant.file], measured.of(mutant, budget))
@@ -75,7 +76,6 @@ def main(
             if result.outcome == "survived":
                 click.echo(f"  - {mutant.before}\n  + {mutant.after}")
         found = results.current()
-    why = reasons(explained)
     report.write_text(page(found, why), "utf-8")
     if missing := unexplained(found, why):
         click.echo(f"{len(missing)} survivors have no explanation: see {report}", err=True)
@@ -91,10 +91,10 @@ class Results:
         if store.exists():
             self.by_name = {name: Result(**result) for name, result in json.loads(store.read_text("utf-8")).items()}
 
-    def has_killed(self, mutant: Mutant, original: str) -> bool:
-        """Whether it was, when its file was as it is."""
+    def settles(self, mutant: Mutant, original: str, why: Reasons) -> bool:
+        """Whether it was killed, or has survived and is explained, when its file was as it is."""
         known = self.by_name.get(mutant.name)
-        return known is not None and known.outcome == "killed" and known.digest == _digest(original)
+        return known is not None and known.digest == _digest(original) and not unexplained([known], why)
 
     def add(self, mutant: Mutant, original: str, tests: Mapping[str, float]) -> Result:
         """Try it."""

@@ -15,7 +15,7 @@ from scripts.mutants.running import Measure, marked, run
 
 @dataclass(frozen=True)
 class Test:
-    """Seconds of processor time of a test, the functions that it runs, and the digest of the file that it is in."""
+    """How many seconds a test takes, the functions that it runs, and the digest of the file that it is in."""
 
     seconds: float
     runs: list[str]
@@ -32,16 +32,18 @@ class Tests:
         self.store = store
         stored = json.loads(store.read_text("utf-8")) if store.exists() else {}
         self.known = {name: Test(**test) for name, test in stored.items()}
+        self.folders: tuple[str, ...] = ()
 
-    def measure(self, tests: Collection[str], sources: Collection[Path]) -> None:
+    def measure(self, folders: Collection[str], select: str, sources: Collection[Path]) -> None:
         """Run those that are new, or whose file was changed; what fails on the original is left out."""
+        self.folders = tuple(folders)
         known = {name: test for name, test in self.known.items() if name and test.digest == _digest(name)}
         texts = {path: path.read_text("utf-8") for path in sources}
         with tempfile.TemporaryDirectory() as folder:
             output = Path(folder, "found.json")
             for path, text in texts.items():
                 path.write_text(marked(str(path), text), "utf-8")
-            run(tests, Measure(known, output))
+            run([*folders, *(["-k", select] if select else [])], Measure(known, output))
             for path, text in texts.items():
                 path.write_text(text, "utf-8")
             found = json.loads(output.read_text("utf-8"))
@@ -52,14 +54,16 @@ class Tests:
     def of(self, mutant: Mutant, budget: float) -> dict[str, float]:
         """The tests that run the mutant's function, with their seconds: the quickest, up to a budget of seconds.
 
-        Of what runs before any test does (a constant, what the tests are parametrised by), those that run anything of
-        the file.
+        They are of the folders that were measured last. Of what runs before any test does (a constant, what the tests
+        are parametrised by), those that run anything of the file.
         """
         function, file = f"{mutant.file}::{mutant.function}", f"{mutant.file}::"
         early = not mutant.function or function in self.known[""].runs
         chosen: dict[str, float] = {}
         for name, test in sorted(self.known.items(), key=lambda item: item[1].seconds):
-            if name and (any(ran.startswith(file) for ran in test.runs) if early else function in test.runs):
+            if not name.startswith(self.folders):
+                continue
+            if any(ran.startswith(file) for ran in test.runs) if early else function in test.runs:
                 budget -= test.seconds
                 if chosen and budget < 0:
                     break

@@ -9,6 +9,7 @@ import json
 import os
 import resource
 import sys
+import threading
 import time
 from collections.abc import Collection, Generator, Mapping
 from pathlib import Path
@@ -22,8 +23,8 @@ from scripts.mutants.mutating import definitions
 _OPTIONS = ["-q", "--tb=no", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 _NOTE = "_note_that_it_runs_"
 _MARK = f"import builtins; getattr(builtins, {_NOTE!r}, id)({{!r}})"
-SPARE_SECONDS = 5
-"""Seconds of processor time that a test may take beyond ten times what it took on the original."""
+_TIMES, _SPARE_SECONDS = 5, 15
+"""A test may take this many times as long as on the original, and some seconds more: it may wait for nothing."""
 MOST_BYTES = 4 << 30
 """What the process of a mutant may allocate."""
 
@@ -67,10 +68,10 @@ class Measure(_Plugin):
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, bool, bool]:
         """Time a test, and note what it runs."""
         self.ran.clear()
-        started, failed = time.process_time(), item.session.testsfailed
+        started, failed = time.monotonic(), item.session.testsfailed
         handled = yield
         if item.session.testsfailed == failed:
-            self.found[item.nodeid] = time.process_time() - started, sorted(self.ran)
+            self.found[item.nodeid] = time.monotonic() - started, sorted(self.ran)
         sys.stderr.write(f"\r{len(self.found) - 1} of {len(item.session.items)} tests measured")
         return handled
 
@@ -107,11 +108,16 @@ class Try(_Plugin):
         """Keep the chosen ones."""
         items[:] = sorted((i for i in items if i.nodeid in self.seconds), key=lambda i: self.seconds[i.nodeid])
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, bool, bool]:
         """Set the end of a test that does not end."""
-        limit = time.process_time() + 10 * self.seconds[item.nodeid] + SPARE_SECONDS
-        resource.setrlimit(resource.RLIMIT_CPU, (int(limit), resource.getrlimit(resource.RLIMIT_CPU)[1]))
+        end = threading.Timer(_TIMES * self.seconds[item.nodeid] + _SPARE_SECONDS, os._exit, [1])
+        end.daemon = True
+        end.start()
+        try:
+            return (yield)
+        finally:
+            end.cancel()
 
 
 def warm_up(tests: Collection[str]) -> None:
