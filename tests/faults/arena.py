@@ -9,7 +9,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+
+from pipeline.edges.broker.ports import free_port
 
 WORKER = Path(__file__).with_name("worker.py")
 SESSION_SECONDS = 6
@@ -65,6 +66,13 @@ average = {{ type = "mean", value = "x" }}
 
 TOLERANCE = 1e-12 * 1e6
 """Values are below 1e6 in size: 1e-12 of that."""
+
+BAD = (
+    None, b"", b"{", b"[1]", b"null", b"\xff\xfe{}", b'{"x": 1', b'{"x": 1}!', b'{"y": 1}', b'{"x": null}',
+    b'{"x": "1"}', b'{"x": true}', b'{"x": [1]}', b'{"x": NaN}', b'{"x": 1e999}',
+    b"[" * 5_000, b'{"x": "' + 10_000 * b"a" + b'"}',
+)  # fmt: skip
+"""Values that are no events."""
 
 TABLES = {"player": "scores", "latest": "scores", "sensor": "sensors"}
 
@@ -115,6 +123,7 @@ class Arena:
             {stream: defaultdict(Truth) for stream in self.partitions} if beside is None else beside.truth
         )
         self.workers: dict[int, subprocess.Popen[bytes]] = {}
+        self.ports: dict[int, int] = {}
         self.faults: list[str] = []
         self._log = folder / f"{name}.log"
         if beside is None:
@@ -129,9 +138,10 @@ class Arena:
 
     # Workers
 
-    def start(self, number: int, point: str | None = None) -> None:
-        """Start worker ``number``; at ``point`` (a named step of the protocol) it kills itself once."""
-        env = self.environment() | ({"KILL_AT": point} if point else {})
+    def start(self, number: int, point: str | None = None, call: int = 5) -> None:
+        """Start worker ``number``; the ``call``-th time at ``point``, a named step of the protocol, it kills itself."""
+        env = self.environment() | ({"KILL_AT": point, "KILL_ON": str(call)} if point else {})
+        self.ports[number] = int(env.get("PORT", 0))
         with self._log.open("ab") as log:
             self.workers[number] = subprocess.Popen(self.command(), env=env, stdout=log, stderr=log)
 
@@ -141,7 +151,7 @@ class Arena:
 
     def environment(self) -> dict[str, str]:
         """What the configuration asks of the environment, and the rest of it."""
-        return os.environ | {"PORT": str(_free_port())}
+        return os.environ | {"PORT": str(free_port("127.0.0.1"))}
 
     def kill(self, number: int, how: int) -> None:
         """Send a signal to a worker."""
@@ -190,15 +200,15 @@ class Arena:
         producer.close()
 
     @contextmanager
-    def load(self, rate: int, keys: int = 50) -> Iterator[None]:
-        """Send about ``rate`` events a second while the body runs."""
+    def load(self, rate: int, keys: int = 50, bad: float = 0.0) -> Iterator[None]:
+        """Send about ``rate`` events a second while the body runs; the part ``bad`` of them are no events."""
         stop = threading.Event()
 
         def work() -> None:
             producer = self._producer()
             while not stop.wait(0.02):
                 for _ in range(max(1, rate // 50)):
-                    self._send_one(producer, keys)
+                    self._send_one(producer, keys, bad)
             producer.flush()
             producer.close()
 
@@ -216,11 +226,14 @@ class Arena:
             bootstrap_servers=self.brokers, linger_ms=5, acks="all", enable_idempotence=True, max_block_ms=120_000
         )
 
-    def _send_one(self, producer: KafkaProducer, keys: int) -> None:
+    def _send_one(self, producer: KafkaProducer, keys: int, bad: float = 0.0) -> None:
         stream = self._load_random.choice(self.mix)
         hot = self._load_random.random() < self._hot
         key = f"{stream}-{0 if hot else self._load_random.randrange(keys)}"
         x = self._load_random.uniform(-1e6, 1e6)
+        if self._load_random.random() < bad:
+            producer.send(f"{self.source}-{stream}", key=key.encode(), value=self._load_random.choice(BAD))
+            return
         producer.send(f"{self.source}-{stream}", key=key.encode(), value=json.dumps({"x": x}).encode())
         truth = self.truth[stream][key]
         truth.count += 1
@@ -310,12 +323,6 @@ class Arena:
     def log(self) -> str:
         """The end of what the workers said."""
         return self._log.read_text(errors="replace")[-4_000:] if self._log.exists() else ""
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def until(condition: Callable[[], bool], timeout: float, what: str) -> None:
