@@ -33,7 +33,7 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
     help="Where the tests of these files are.",
 )
 @click.option("--select", default="", help="Which of them, as for pytest's -k; the rest are known from earlier runs.")
-@click.option("--per-file", default=14, show_default=True, help="Mutants of each file.")
+@click.option("--per-file", default=6, show_default=True, help="Mutants of each file.")
 @click.option("--seed", default=1, show_default=True, help="Draws them.")
 @click.option("--budget", default=60.0, show_default=True, help="Seconds of tests for each mutant, the quickest first.")
 @click.option("--report", default="docs/mutants.md", show_default=True, type=click.Path(path_type=Path))

@@ -46,15 +46,19 @@ def unexplained(results: Collection[Result], why: Reasons) -> list[Result]:
 def page(results: Collection[Result], why: Reasons) -> str:
     """The report in Markdown."""
     ordered = sorted(results, key=lambda result: (result.file, result.line))
-    files = [(file, list(group)) for file, group in groupby(ordered, key=lambda result: result.file)]
-    survivors = [(file, [r for r in group if r.outcome == "survived"]) for file, group in files]
-    rows = [_row(f"`{file}`", group, why) for file, group in files] + [_row("**all**", ordered, why)]
+    folders = groupby(ordered, key=lambda result: Path(result.file).parts[0])
+    return "\n\n".join([_INTRODUCTION, *(_section(folder, list(group), why) for folder, group in folders)]) + "\n"
+
+
+def _section(folder: str, results: Sequence[Result], why: Reasons) -> str:
+    files = {file: list(group) for file, group in groupby(results, key=lambda result: result.file)}
+    rows = [_row(f"`{file}`", group, why) for file, group in files.items()] + [_row("**all**", results, why)]
     head = ("File", "Mutants", "Killed", "Survived", "Of these explained")
-    parts = [_INTRODUCTION, table(head, rows)]
-    for file, group in survivors:
-        if group:
-            parts += [f"## `{file}`", *(_shown(result, why) for result in group)]
-    return "\n\n".join(parts) + "\n"
+    parts = [f"## `{folder}`", table(head, rows)]
+    for file, group in files.items():
+        if survivors := [result for result in group if result.outcome == "survived"]:
+            parts += [f"### `{file}`", *(_shown(result, why) for result in survivors)]
+    return "\n\n".join(parts)
 
 
 def _row(name: str, results: Sequence[Result], why: Reasons) -> list[str]:
