@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint audit bench bench-operators reference docs-check mutants soak lock clean
+.PHONY: demo test lint audit bench bench-operators reference docs-check mutants fuzz soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -41,6 +41,14 @@ mutants: $(READY)
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m scripts.mutants $(FILES) $(if $(TESTS),--tests '$(TESTS)') \
 	  $(if $(PER_FILE),--per-file $(PER_FILE)) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
 
+# Inputs that nobody thought of: make fuzz WHAT=decoder MINUTES=10 SEED=1. Without WHAT all targets, one after the other.
+fuzz: $(READY) .fuzz/lib
+	PYTHONPATH=.fuzz/lib $(BIN)/python -m tests.fuzz $(WHAT) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED))
+
+.fuzz/lib: tests/fuzz/requirements.lock $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $@ -r $<
+	@touch $@
+
 # The long form of the fault runs: make soak MINUTES=30 SEED=7
 soak: $(READY)
 	MINUTES=$(MINUTES) SEED=$(SEED) $(BIN)/pytest -m soak --timeout 0
@@ -61,5 +69,5 @@ lock: $(READY)
 	$(BIN)/python scripts/lock_kafka.py
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .mutants .streamfold
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis .fuzz .mutants .streamfold
 	find operators pipeline tests bench examples -type d -name __pycache__ -prune -exec rm -rf {} +

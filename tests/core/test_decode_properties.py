@@ -1,95 +1,68 @@
-"""Decoding against Python's own json as the oracle, on documents and on what is left of them."""
+"""Decoding against plain Python, record by record, on documents and on what is left of them."""
 
 from __future__ import annotations
 
 import json
-import math
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import msgspec
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.core.decoding import reader, strict, wire
+from tests.core.decoding import reader, wire
+from tests.fuzz.decoder import SETUPS, Setup, check
 
-NAN = float("nan")
-
-
-def oracle(value: bytes) -> dict[str, float] | None:
-    """The columns x and y of an event, or None for a bad one."""
-    try:
-        document = strict(value)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(document, dict):
-        return None
-    columns: dict[str, float] = {}
-    for name in ("x", "y"):
-        number = document.get(name)
-        if number is None:
-            columns[name] = NAN
-        elif isinstance(number, bool) or not isinstance(number, (int, float)):
-            return None
-        else:
-            try:
-                columns[name] = float(number)
-            except OverflowError:
-                return None
-            if math.isinf(columns[name]):
-                return None
-    return columns
-
-
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+FIELDS = st.sampled_from(["x", "y", "k", "t", "v", "id", "unread"])
+FINITE = st.floats(allow_nan=False, allow_infinity=False)
+SCALARS = st.none() | st.booleans() | st.integers() | FINITE | st.text()
 ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=8)
-NUMBERS = st.none() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-NAMES = st.sampled_from(["x", "y"])
-DOCUMENTS = st.dictionaries(NAMES, NUMBERS) | st.dictionaries(NAMES | st.text(), ANYTHING) | ANYTHING
+NUMBERS = st.none() | st.integers() | FINITE | st.lists(FINITE, min_size=1, max_size=3)
+ZONES = st.sampled_from([timezone(timedelta(minutes=minutes)) for minutes in (0, 330, -839)])
+TIMES = st.datetimes(timezones=ZONES).map(datetime.isoformat) | st.integers(0, 2**40)
+SOUND = st.fixed_dictionaries({"k": st.text() | st.integers(-9, 9), "t": TIMES, "x": st.integers(-9, 9)})
+DOCUMENTS = SOUND | st.dictionaries(FIELDS, NUMBERS) | st.dictionaries(FIELDS | st.text(), ANYTHING) | ANYTHING
+PIECES = st.sampled_from([b",", b'"x":', b"1", b"e9", b"}", b"{", b"]", b"NaN", b" ", b'"', b"\xc1", b"\xdf", b"\xff"])
+KEYS = st.none() | st.binary(max_size=5) | st.just(b"k" * 65)
 
 
-@st.composite
-def encoded(draw: st.DrawFn) -> bytes:
-    """A document as JSON, often with a piece of it replaced by other bytes."""
-    value = json.dumps(draw(DOCUMENTS), ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
-    if draw(st.booleans()):
-        start = draw(st.integers(0, len(value)))
-        end = draw(st.integers(start, min(len(value), start + 3)))
-        piece = draw(
-            st.binary(max_size=3) | st.sampled_from([b",", b'"x":', b"1", b"e9", b"}", b"{", b"]", b"NaN", b" ", b'"'])
-        )
-        value = value[:start] + piece + value[end:]
-    return value
+def as_json(document: object, escaped: bool) -> bytes:
+    return json.dumps(document, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
 
 
-@given(st.lists(encoded(), max_size=6))
-def test_agrees_with_the_json_of_the_standard_library(values: list[bytes]) -> None:
-    expected = [oracle(value) for value in values]
-    events, rejects = reader(("x", "y")).decode(wire(list(values)))
-    assert events.index.tolist() == [i for i, columns in enumerate(expected) if columns is not None]
-    assert [reject.index for reject in rejects] == [i for i, columns in enumerate(expected) if columns is None]
-    for name in ("x", "y"):
-        np.testing.assert_array_equal(
-            events.columns[name], [columns[name] for columns in expected if columns is not None]
-        )
-
-
-def packed(document: object) -> bytes:
+def as_msgpack(document: object) -> bytes:
     try:
         return msgspec.msgpack.encode(document)
     except (OverflowError, UnicodeEncodeError):
-        return b""
+        return b"\x80"
 
 
-@given(st.lists(st.binary(max_size=12) | DOCUMENTS.map(packed), max_size=6))
-def test_every_msgpack_event_is_either_good_or_rejected_once(values: list[bytes]) -> None:
-    events, rejects = reader(("x", "y"), format="msgpack").decode(wire(list(values)))
-    refused = [reject.index for reject in rejects]
-    assert sorted([*events.index.tolist(), *refused]) == list(range(len(values)))
-    assert refused == sorted(refused)
-    for row, place in enumerate(events.index.tolist()):
-        document = msgspec.msgpack.decode(values[place], strict=False)
-        number = document.get("x")
-        np.testing.assert_equal(events.columns["x"][row], NAN if number is None else float(number))
+def values(setup: Setup) -> st.SearchStrategy[bytes]:
+    match setup.stream.format:
+        case "json":
+            return st.builds(as_json, DOCUMENTS, st.booleans())
+        case "msgpack":
+            return DOCUMENTS.map(as_msgpack)
+    sizes = st.sampled_from([0, 4, 8, 12, 16, 40])
+    return sizes.flatmap(lambda size: st.binary(min_size=size, max_size=size))
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes | None:
+    """A value, often with a piece of it replaced by other bytes."""
+    value = draw(whole)
+    if not draw(st.booleans()):
+        return draw(st.sampled_from([value, value, value, None]))
+    start = draw(st.integers(0, len(value)))
+    end = draw(st.integers(start, min(len(value), start + 3)))
+    return value[:start] + draw(st.binary(max_size=3) | PIECES) + value[end:]
+
+
+@given(st.data(), st.sampled_from(SETUPS))
+def test_agrees_with_plain_python_whatever_comes_in_one_batch(data: st.DataObject, setup: Setup) -> None:
+    records: Any = st.tuples(KEYS, damaged(values(setup)))
+    check(setup, data.draw(st.lists(records, max_size=6)))
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
