@@ -264,16 +264,22 @@ def test_a_memory_that_divides_by_zero_is_shown_without_a_warning() -> None:
     ]
 
 
-def test_deleted_keys_are_gone_after_a_restore() -> None:
+@pytest.mark.parametrize("slices", [1, 2])
+def test_deleted_keys_are_gone_after_a_restore(slices: int) -> None:
     state = TableState(table(mean=Mean(value="x")))
     state.fold(events(["a", "b"], x=[1, 2]))
     keys, values = Changelog(state).changes(state.take_changed())
     restored = TableState(table(mean=Mean(value="x")))
     reader = Changelog(restored)
-    reader.apply([*keys, b"Ra"], [*values, None])
+    if slices == 1:
+        reader.apply([*keys, b"Ra"], [*values, None])
+    else:
+        reader.apply(keys, values)
+        reader.apply([b"Ra"], [None])
     reader.finish()
     assert restored.live == 1
     assert restored.find(b"a") is None
+    assert restored.find(b"b") is not None
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(-1e9, 1e9)), max_size=60), st.integers(0, 60))

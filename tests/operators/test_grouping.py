@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from operators.columns.grouping import Block, Groups, group
 from operators.columns.history import stretches
+from operators.columns.parallel_scan import Parts, scan
 from operators.columns.scan import running, running_max, running_sums, two_sum
 from operators.columns.waves import stable_order
 from operators.operator import RingView
@@ -97,12 +98,36 @@ SHAPES = {
     "one event": np.array([3]),
     "one hot key": np.zeros(1000, np.int64),
     "all distinct": _RNG.permutation(700),
+    "one event or many": np.concatenate([np.arange(300), np.repeat([0, 1], 40)]),
     "few keys": _RNG.integers(0, 5, 900),
     "many keys": _RNG.integers(0, 400, 3000),
     "some hot keys": np.concatenate([np.arange(300), _RNG.integers(0, 3, 2000), np.repeat(np.arange(60), 40)]),
     "all lengths": np.repeat(np.arange(90), np.arange(90) ** 2 // 60),
 }
 every_shape = pytest.mark.parametrize("rows", SHAPES.values(), ids=SHAPES.keys())
+
+
+_PRIME = 10007
+
+
+def _one_then_the_other(older: Parts, newer: Parts) -> Parts:
+    """The maps x -> a x + b (mod p): an operation whose order matters."""
+    (a, b), (c, d) = older, newer
+    return a * c % _PRIME, (b * c + d) % _PRIME
+
+
+@every_shape
+@pytest.mark.parametrize("each", [True, False])
+def test_a_scan_combines_the_events_of_every_key_in_their_order(rows: np.ndarray, each: bool) -> None:
+    _, groups = group(rows)
+    a, b = np.random.default_rng(8).integers(0, _PRIME, (2, len(rows)))
+    expected: list[tuple[int, int]] = []
+    for event, position in enumerate(np.asarray(groups.position).tolist()):
+        before, own = expected[-1] if position else (1, 0), (int(a[event]), int(b[event]))
+        expected.append((before[0] * own[0] % _PRIME, (before[1] * own[0] + own[1]) % _PRIME))
+    after = np.array(expected, np.int64).reshape(-1, 2)
+    found = np.stack(scan(groups, _one_then_the_other, (a, b), each=each), axis=1)
+    np.testing.assert_array_equal(found, after if each else after[groups.last])
 
 
 @every_shape
