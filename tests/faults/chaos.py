@@ -22,6 +22,9 @@ MOST_WORKERS = 3
 LEAVE_SECONDS = 30
 """A worker that was asked to leave is wrong to be there after so long; it gives itself ten seconds."""
 
+GAPS_SECONDS = ((0.2, 3), (0.2, 3), (0.2, 3), (4, 10))
+"""Between two faults: most strike while what the last one did is being mended, some hit a system in full work."""
+
 WEIGH_SECONDS = 5
 
 POINTED = 0.5
@@ -66,7 +69,7 @@ class Chaos:
         """At least so many faults, a second or two apart, each for as long as it takes; all is over when it returns."""
         end = self.faults.total() + faults
         while self.faults.total() < end:
-            self.rest(self._random.uniform(0.2, 3))
+            self.rest(self._random.uniform(*self._random.choice(GAPS_SECONDS)))
             strike, *_ = self._random.choices(list(self._kinds), weights=list(self._kinds.values()))
             strike()
         while self._agenda:

@@ -26,14 +26,34 @@ Raw = tuple[bytes | None, bytes | None]
 """Key and value as they were sent."""
 
 
+Refusal = tuple[Place, str | None]
+"""A dead letter's event, and the table that refused it; None if it could not be read at all."""
+
+
+class Unreadable(Exception):
+    """No table can make anything of the event."""
+
+
 def value_of(raw: bytes | None) -> float | None:
-    """The number in an event; None if the event is bad."""
+    """The number in an event; None if it is not there, which each table refuses for itself. Raises `Unreadable`."""
     try:
-        x = cast(Any, strict(raw or b""))["x"]
-    except (ValueError, TypeError, LookupError, RecursionError):
+        x = cast(Any, strict(raw or b"")).get("x")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise Unreadable from error
+    if x is None:
         return None
-    sound = isinstance(x, int | float) and not isinstance(x, bool) and isfinite(x)
-    return float(x) if sound else None
+    if not isinstance(x, int | float) or isinstance(x, bool) or not isfinite(x):
+        raise Unreadable
+    return float(x)
+
+
+def refusers(stream: str, raw: bytes | None) -> list[str | None]:
+    """Who refuses an event: nobody, each table of the stream, or, once, the stream."""
+    try:
+        missing = value_of(raw) is None
+    except Unreadable:
+        return [None]
+    return [table for table, source in TABLES.items() if source == stream] if missing else []
 
 
 @dataclass
@@ -78,22 +98,23 @@ class Ledger:
         """By stream and partition, the offset after the last event whose result or dead letter was seen."""
         self._due: dict[str, dict[str, deque[Entry]]] = {table: defaultdict(deque) for table in TABLES}
         self._came: dict[str, dict[str, deque[Mapping[str, Any]]]] = {table: defaultdict(deque) for table in TABLES}
-        self._letters_due: dict[Place, Raw] = {}
-        self._letters_came: dict[Place, list[Raw]] = defaultdict(list)
+        self._letters_due: dict[Refusal, Raw] = {}
+        self._letters_came: dict[Refusal, list[Raw]] = defaultdict(list)
 
     def event(self, stream: str, partition: int, offset: int, raw: Raw) -> None:
         """What the source holds."""
         key, value = raw
         assert key is not None
         self.events += 1
-        x = value_of(value)
-        if x is None:
+        if refused := refusers(stream, value):
             self.bad += 1
-            place = (stream, partition, offset)
-            self._letters_due[place] = raw
-            self._match_letters(place)
+            for table in refused:
+                refusal = ((stream, partition, offset), table)
+                self._letters_due[refusal] = raw
+                self._match_letters(refusal)
             return
-        name = key.decode()
+        x, name = value_of(value), key.decode()
+        assert x is not None
         entry = self.folds[stream][name].add(offset, x)
         for table, source in TABLES.items():
             if source == stream:
@@ -108,12 +129,12 @@ class Ledger:
         self._came[table][output["key"]].append(output)
         self._match(table, output["key"])
 
-    def letter(self, place: Place, raw: Raw) -> None:
+    def letter(self, place: Place, table: str | None, raw: Raw) -> None:
         """What was refused."""
         self.letters += 1
         self._reach(*place)
-        self._letters_came[place].append(raw)
-        self._match_letters(place)
+        self._letters_came[place, table].append(raw)
+        self._match_letters((place, table))
 
     def close(self) -> None:
         """Nothing more comes: what is still open is wrong."""
@@ -126,11 +147,11 @@ class Ledger:
             for key, outputs in self._came[table].items():
                 for output in outputs:
                     self.violations.append(f"{table}: {key} has a result for offset {output['offset']} too many")
-        for place in self._letters_due:
-            self.violations.append(f"the bad event at {place} has no dead letter")
-        for place, letters in self._letters_came.items():
+        for refusal in self._letters_due:
+            self.violations.append(f"the bad event at {refusal} has no dead letter")
+        for refusal, letters in self._letters_came.items():
             if letters:
-                self.violations.append(f"{place} has {len(letters)} dead letters too many")
+                self.violations.append(f"{refusal} has {len(letters)} dead letters too many")
 
     def _reach(self, stream: str, partition: int, offset: int) -> None:
         where = (stream, partition)
@@ -163,11 +184,11 @@ class Ledger:
             if name in output and not abs(output[name] - exact) <= TOLERANCE:
                 self.violations.append(f"{where} shows {name} {output[name]}, not {exact}")
 
-    def _match_letters(self, place: Place) -> None:
-        letters = self._letters_came[place]
-        if letters and place in self._letters_due:
-            same = letters.pop() == self._letters_due.pop(place)
+    def _match_letters(self, refusal: Refusal) -> None:
+        letters = self._letters_came[refusal]
+        if letters and refusal in self._letters_due:
+            same = letters.pop() == self._letters_due.pop(refusal)
             if not same:
-                self.violations.append(f"the dead letter of {place} has other bytes")
+                self.violations.append(f"the dead letter of {refusal} has other bytes")
         if not letters:
-            del self._letters_came[place]
+            del self._letters_came[refusal]

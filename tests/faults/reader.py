@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -20,14 +20,12 @@ class Reader:
 
     def __init__(self, arena: Arena) -> None:
         self.ledger = Ledger()
-        self.longest_silence = 0.0
-        """Seconds for which no new result was to be seen."""
         self._streams = {f"{arena.source}-{stream}": stream for stream in PARTITIONS}
         self._tables = {f"{arena.name}-{table}": table for table in TABLES}
         self._letters = f"{arena.name}-dead-letters"
         self._brokers = arena.brokers
         self._positions: dict[TopicPartition, int] = {}
-        self._last_result: float | None = None
+        self._seconds: set[int] = set()
         self._ended = threading.Event()
         self._trouble: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="reader")
@@ -52,6 +50,11 @@ class Reader:
         """Whether it is that far."""
         self.check()
         return all(self._positions.get(tp, 0) >= end for tp, end in ends.items())
+
+    def longest_silence(self) -> int:
+        """For how many seconds nothing was committed, by the timestamps of the results."""
+        seconds = sorted(self._seconds)
+        return max((later - earlier for earlier, later in pairwise(seconds)), default=0)
 
     def check(self) -> None:
         """Raise what it died of."""
@@ -102,12 +105,11 @@ class Reader:
         if (stream := self._streams.get(tp.topic)) is not None:
             self.ledger.event(stream, tp.partition, record.offset, (record.key, record.value))
             return
-        now = time.monotonic()
-        self.longest_silence = max(self.longest_silence, now - (self._last_result or now))
-        self._last_result = now
+        self._seconds.add(record.timestamp // 1000)
         if (table := self._tables.get(tp.topic)) is not None:
             self.ledger.output(table, record.value)
         else:
             said = dict(record.headers)
             place = (said["stream"].decode(), int(said["partition"]), int(said["offset"]))
-            self.ledger.letter(place, (record.key, record.value))
+            table = said["table"].decode() if "table" in said else None
+            self.ledger.letter(place, table, (record.key, record.value))

@@ -32,7 +32,7 @@ is under way when a fault strikes does not.
 | Duration | {minutes:g} minutes, seed {seed} |
 | Machine | {cpus} CPUs, shared with other work |
 | Versions | streamfold {version}, Kafka {kafka} (one node), Python {python} |
-| Load | {rate:,} events/s, {keys} keys a stream, 1 in 100 bad |
+| Load | {rate:,.0f} events/s, {keys} keys a stream, 1 in 100 bad |
 | Events sent | {events:,}, of which {bad:,} bad |
 | Results compared | {compared:,} |
 | Dead letters compared | {letters:,} |
@@ -40,7 +40,7 @@ is under way when a fault strikes does not.
 | **Violations** | **{violations}** |
 | Recovery: from the end of a burst of faults until all sent by then is out | {bursts} times, median {recovery:.1f} s, \
 slowest {slowest:.1f} s |
-| Longest time without a new result, faults included | {silence:.1f} s |
+| Longest time without a new result, faults included | {silence} s |
 | Memory of a worker, at most | {peak:.0f} MiB |
 | Memory of one worker that was never ended, by quarters of its {lifetime:.0f} minutes | {quarters} MiB |
 
@@ -55,7 +55,6 @@ class Soak:
 
     minutes: float
     seed: int
-    rate: int
     keys: int
     events: int
     bad: int
@@ -64,7 +63,7 @@ class Soak:
     faults: Mapping[str, int]
     violations: Sequence[str]
     recoveries: Sequence[float]
-    silence: float
+    silence: int
     peak_bytes: int
     kept_bytes: Sequence[int]
     kept_minutes: float
@@ -78,7 +77,7 @@ class Soak:
             version=VERSION,
             kafka=KAFKA_VERSION,
             python=platform.python_version(),
-            rate=self.rate,
+            rate=self.events / self.minutes / 60,
             keys=self.keys,
             events=self.events,
             bad=self.bad,

@@ -98,9 +98,9 @@ def test_soak(arena: Arena, own: EmbeddedKafka, capsys: pytest.CaptureFixture[st
             if reader is not None:
                 reader.close()
     soak = Soak(
-        MINUTES, SEED, RATE, KEYS,
+        MINUTES, SEED, KEYS,
         live.ledger.events, live.ledger.bad, live.ledger.outputs.total(), live.ledger.letters,
-        chaos.faults, violations, recoveries, live.longest_silence, chaos.peak_bytes, chaos.spared_bytes,
+        chaos.faults, violations, recoveries, live.longest_silence(), chaos.peak_bytes, chaos.spared_bytes,
         SPARED_PART * MINUTES,
     )  # fmt: skip
     if REPORT:
