@@ -61,7 +61,6 @@ class Counts:
     """What happened since the last cut, for the metrics; ``stamps`` are some of the events' timestamps (ms)."""
 
     events: int = 0
-    batches: int = 0
     outputs: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
@@ -271,7 +270,6 @@ class Partition:
             self._reject(batch, replays.rejects_of(rejects), replays)
         self.position = batch.next
         self._counts.events += len(batch)
-        self._counts.batches += 1
         self._counts.stamps += batch.timestamps[:: max(1, len(batch) // _LATENCY_SAMPLES)]
 
     def _deletes(self, batch: WireBatch, rejects: list[Reject]) -> tuple[Deletes, list[Reject]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -228,6 +229,22 @@ def test_a_key_that_came_again_leaves_no_page_of_its_former_window_behind() -> N
     assert sum(key[:2] == b"Pa" and value is not None for key, value in log.records.items()) == 1
     log.start()
     assert log.live() == {"a": [1, 3, 3]}
+
+
+def test_a_log_that_is_not_compacted_yet_leaves_nothing_of_a_former_window_either() -> None:
+    log = Log()
+    log.fold(sent(*[("a", 0, float(n)) for n in range(200)]))
+    cuts = [log.commit()]
+    log.fold(sent(("a", 0, None), ("a", 0, 3)))
+    cuts.append(log.commit())
+    restored = Partition(App("app", tables=[log.table]), STREAM, 0, 1)
+    for cut in cuts:
+        (records,) = [append for append in cut.appends if append.topic == "app-t-changelog"]
+        restored.tables["t"].changelog.apply(records.keys, records.values)
+    restored.tables["t"].changelog.finish()
+    states = [partition.tables["t"].state for partition in (log.partition, restored)]
+    before, after = [state.memories["last"].rings["value"][state.find(b"a")] for state in states]
+    np.testing.assert_array_equal(after, before)
 
 
 def test_a_key_dropped_twice_before_a_commit_leaves_no_page_behind() -> None:
