@@ -92,6 +92,9 @@ def test_one_cut_carries_state_outputs_letters_and_the_same_offset_for_all_table
     assert append_to(cut, "app-dead-letters").values == [b"bad"]
     assert append_to(cut, "app-dead-letters").partition == 1
     assert meta(cut)["keys"] == 1
+    assert cut.counts.events == 3
+    assert cut.counts.outputs == {"player": 2, "latest": 1}
+    assert list(cut.counts.dead_letters.values()) == [1]
     assert not one.moved
     assert not one.changed
 
