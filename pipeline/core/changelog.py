@@ -25,6 +25,7 @@ import numpy as np
 from pipeline.core.batch import Ints
 from pipeline.core.clock import Passed
 from pipeline.core.dedupe import PAGE_BYTES
+from pipeline.core.readout import Mask
 from pipeline.core.state import NO_OFFSET, TableState
 from pipeline.errors import KafkaStateError
 
@@ -66,6 +67,7 @@ class Changelog:
         for name, memory in state.memories.items():
             self._first_ring[name] = number
             number += len(memory.rings)
+        self._found: list[Mask] = [np.zeros((0, memory.pages[ring].count), bool) for memory, ring in self._rings]
         self._dtype = np.dtype(
             [("format", "u1"), ("time", "<f8"), ("offset", "<i8")]
             + [
@@ -159,15 +161,35 @@ class Changelog:
             self.trouble = self.trouble or trouble
 
     def finish(self) -> None:
-        """All records are in: what is in the pages counts as logged, and what has no row record is nothing."""
+        """All records are in: what is in the pages counts as logged, and what has no row record is nothing.
+
+        A row some of whose inputs are not there is noted as ``trouble``: the log has lost its head.
+        """
         state = self._state
         state.forget_empty(len(state.index))
         rows = np.flatnonzero(state.offsets[: state.index.span] != NO_OFFSET)
+        if self.trouble is None and (lacking := self._count_lacking(rows)):
+            self.trouble = KafkaStateError(
+                f"the changelog of table {state.table.name} lacks inputs of {lacking} key{'s' * (lacking > 1)}",
+                "its oldest records were deleted: `streamfold reset FILE` makes the state anew from the first event",
+            )
         for memory in state.memories.values():
             memory.restored(rows)
         if state.seen is not None:
             state.seen.restored()
         state.lifetimes.restore(self.meta.passed if self.meta else None, rows, state.offsets)
+
+    def _count_lacking(self, rows: Ints) -> int:
+        """How many of these rows should have a page that was not found; what was found is told once."""
+        lacking = np.zeros(len(rows), bool)
+        for number, (memory, ring) in enumerate(self._rings):
+            found = self._found_in(number)
+            pages = memory.pages[ring]
+            used = np.minimum(memory.fields["count"][rows], pages.ring.length)
+            needed = np.arange(pages.count) * pages.slots < used[:, None]
+            lacking |= (needed & ~found[rows]).any(axis=1)
+            self._found[number] = np.zeros((0, pages.count), bool)
+        return int(np.count_nonzero(lacking))
 
     def _apply_meta(self, value: bytes | None) -> None:
         if value is None:
@@ -208,7 +230,11 @@ class Changelog:
     def _delete(self, keys: list[bytes], values: list[bytes | None]) -> Records:
         """Forget the keys whose last record is a null, and return the records of the others."""
         last = dict(zip(keys, values, strict=True))
-        self._state.forget(key for key, value in last.items() if value is None)
+        gone = [key for key, value in last.items() if value is None]
+        freed = [row for key in gone if (row := self._state.find(key)) is not None]
+        for ring in range(len(self._rings)):
+            self._found_in(ring)[freed] = False
+        self._state.forget(gone)
         kept = {key: value for key, value in last.items() if value is not None}
         return list(kept), list(kept.values())
 
@@ -234,9 +260,16 @@ class Changelog:
             if any(len(raw) != len(empty) for raw in pages.values()) or any(p >= paging.count for _, p in pages):
                 raise self._foreign(PAGE)
             rows = self._state.rows([key for key, _ in pages])
-            memory.restore_pages(
-                number, rows, np.array([page for _, page in pages], np.int64), b"".join(pages.values())
-            )
+            places = np.array([page for _, page in pages], np.int64)
+            memory.restore_pages(number, rows, places, b"".join(pages.values()))
+            self._found_in(ring)[rows, places] = [last[at] is not None for at in pages]
+
+    def _found_in(self, ring: int) -> Mask:
+        """Which pages of a ring were found, ``(rows, pages)``."""
+        found, size = self._found[ring], len(self._state.times)
+        if len(found) < size:
+            found = self._found[ring] = np.pad(found, ((0, size - len(found)), (0, 0)))
+        return found
 
     def _apply_ids(self, keys: list[bytes], values: list[bytes | None]) -> None:
         """Those of a table that looks for duplicates no more are let be."""
