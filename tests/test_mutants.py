@@ -74,8 +74,8 @@ def test_a_survivor_is_what_no_test_notices(project: Path) -> None:
     assert "seen: killed" in first.stdout
     report = (project / "report.md").read_text()
     assert "| `sums.py` | 4 | 2 | 2 | 0 |" in report
-    assert "Line 13, `unseen`; tests that passed: 1\n\n```diff\n- return a + b\n+ return a - b\n```\n" in report
-    assert "Line 18, `not_run`; tests that passed: 0\n" in report
+    assert "Line 13, `unseen`; tests that passed: 2\n\n```diff\n- return a + b\n+ return a - b\n```\n" in report
+    assert "Line 18, `not_run`; tests that passed: 2\n" in report
     assert (project / "sums.py").read_text() == SOURCE
 
     explained = [

@@ -28,14 +28,19 @@ _LEFT_OUT = shutil.ignore_patterns(".*", "__pycache__", "build", "dist")
 @click.argument("files", nargs=-1)
 @click.option(
     "--tests",
-    default="tests/operators tests/test_reference.py",
+    default="tests/operators tests/core/test_state.py tests/core/test_lifetime.py tests/test_reference.py",
     show_default=True,
     help="Where the tests of these files are.",
 )
 @click.option("--select", default="", help="Which of them, as for pytest's -k; the rest are known from earlier runs.")
 @click.option("--per-file", default=6, show_default=True, help="Mutants of each file.")
 @click.option("--seed", default=1, show_default=True, help="Draws them.")
-@click.option("--budget", default=60.0, show_default=True, help="Seconds of tests for each mutant, the quickest first.")
+@click.option(
+    "--budget",
+    default=30.0,
+    show_default=True,
+    help="Seconds of tests for each mutant.",
+)
 @click.option("--report", default="docs/mutants.md", show_default=True, type=click.Path(path_type=Path))
 @click.option(
     "--explained", default="scripts/mutants/explained.toml", show_default=True, type=click.Path(path_type=Path)

@@ -52,22 +52,27 @@ class Tests:
         self.store.write_text(json.dumps({name: asdict(test) for name, test in self.known.items()}), "utf-8")
 
     def of(self, mutant: Mutant, budget: float) -> dict[str, float]:
-        """The tests that run the mutant's function, with their seconds: the quickest, up to a budget of seconds.
+        """Tests to run on a mutant, with their seconds, up to a budget of seconds.
 
-        They are of the folders that were measured last. Of what runs before any test does (a constant, what the tests
-        are parametrised by), those that run anything of the file.
+        They are of the folders that were measured last, the quickest first: those that run the mutant's function, then
+        those that run anything of its file; what runs once for many tests (a constant, a cached property) is noted
+        with the first of them only. Where something of the file runs before any test does all others follow.
         """
         function, file = f"{mutant.file}::{mutant.function}", f"{mutant.file}::"
-        early = not mutant.function or function in self.known[""].runs
+
+        def distance(test: Test) -> int:
+            return 0 if function in test.runs else 1 if any(ran.startswith(file) for ran in test.runs) else 2
+
+        farthest = 1 + (distance(self.known[""]) < 2)
+        ranked = [
+            (distance(test), test.seconds, name) for name, test in self.known.items() if name.startswith(self.folders)
+        ]
         chosen: dict[str, float] = {}
-        for name, test in sorted(self.known.items(), key=lambda item: item[1].seconds):
-            if not name.startswith(self.folders):
-                continue
-            if any(ran.startswith(file) for ran in test.runs) if early else function in test.runs:
-                budget -= test.seconds
-                if chosen and budget < 0:
-                    break
-                chosen[name] = test.seconds
+        for far, seconds, name in sorted(ranked):
+            budget -= seconds
+            if far > farthest or (chosen and budget < 0):
+                break
+            chosen[name] = seconds
         return chosen
 
 

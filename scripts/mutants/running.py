@@ -91,7 +91,7 @@ def marked(file: str, source: str) -> str:
 
 
 class Try(_Plugin):
-    """Runs some tests, the quickest first, until one fails; one that goes on and on ends the process."""
+    """Runs some tests in their order until one fails; one that goes on and on ends the process."""
 
     options: ClassVar[list[str]] = ["-x"]
 
@@ -106,7 +106,8 @@ class Try(_Plugin):
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         """Keep the chosen ones."""
-        items[:] = sorted((i for i in items if i.nodeid in self.seconds), key=lambda i: self.seconds[i.nodeid])
+        order = {name: number for number, name in enumerate(self.seconds)}
+        items[:] = sorted((item for item in items if item.nodeid in order), key=lambda item: order[item.nodeid])
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, bool, bool]:
