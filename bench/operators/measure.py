@@ -88,7 +88,7 @@ def _by_age(name: str, sizes: Sizes) -> list[float]:
     aged: list[Engine] = []
     for age in sizes.ages:
         while old < age:
-            engine.fold(rows, inputs(BATCH, rng), np.arange(old, old + BATCH, dtype=float), each=False)
+            engine.fold(rows, inputs(BATCH, rng), np.arange(old, old + BATCH, dtype=float), each=True)
             old += BATCH
         aged.append(copy.deepcopy(engine))
     spent: list[list[float]] = [[] for _ in aged]

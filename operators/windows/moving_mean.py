@@ -55,7 +55,8 @@ class Sums(Sliding):
         if running is None:
             high, low = state["sum"], state["lost"]
             state["drift"] = np.maximum(state["drift"], np.abs(low))
-            return None, (np.abs(high + low) < _TRUSTED * state["drift"]).any(axis=tuple(range(1, high.ndim)))
+            state["sum"], state["lost"] = total, _ = two_sum(high, low)  # or what is lost would grow with every batch
+            return None, (np.abs(total) < _TRUSTED * state["drift"]).any(axis=tuple(range(1, high.ndim)))
         high, low = running
         drift = moves.greatest(state["drift"], np.abs(low))
         state["drift"] = drift
