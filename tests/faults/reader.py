@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaError
 
 from tests.faults.arena import PARTITIONS, TABLES, Arena
 from tests.faults.ledger import Ledger
 
 RECORDS_A_POLL = 5_000
+PATIENCE_SECONDS = 60
 
 
 class Reader:
@@ -32,13 +36,20 @@ class Reader:
         self._thread.start()
 
     def ends(self) -> dict[TopicPartition, int]:
-        """Where each topic ends now."""
-        consumer = KafkaConsumer(bootstrap_servers=self._brokers, isolation_level="read_committed")
-        try:
-            ends: Mapping[TopicPartition, int] = consumer.end_offsets(self._partitions(consumer))
-            return dict(ends)
-        finally:
-            consumer.close()
+        """Where each topic ends now; a broker that has only just come back is asked again."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                consumer = KafkaConsumer(bootstrap_servers=self._brokers, isolation_level="read_committed")
+                try:
+                    ends: Mapping[TopicPartition, int] = consumer.end_offsets(self._partitions(consumer))
+                    return dict(ends)
+                finally:
+                    consumer.close()
+            except KafkaError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(1)
 
     def source_ends(self) -> dict[tuple[str, int], int]:
         """Where each source partition ends now, as `Ledger.reached` counts."""
@@ -98,8 +109,8 @@ class Reader:
             for tp, records in consumer.poll(timeout_ms=200, max_records=RECORDS_A_POLL).items():
                 for record in records:
                     self._note(tp, record)
-            for tp in parts:
-                self._positions[tp] = consumer.position(tp, timeout_ms=1_000)
+            with suppress(KafkaError):  # it may have to ask for the position, and the broker may be away
+                self._positions.update({tp: consumer.position(tp, timeout_ms=1_000) for tp in parts})
 
     def _note(self, tp: TopicPartition, record: Any) -> None:
         if (stream := self._streams.get(tp.topic)) is not None:
