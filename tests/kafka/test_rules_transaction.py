@@ -87,14 +87,14 @@ def _limited(site: Site, topic: str, *, changelog: bool) -> None:
 
 
 def test_no_event_can_poison_a_commit(kafka: str, topic_prefix: str) -> None:
-    site = Site(kafka, topic_prefix, time="ts")
+    site = Site(kafka, topic_prefix, partitions=2, time="ts")
     table = site.table(emit="commit")
 
     async def work() -> None:
         site.send_raw([json.dumps({"x": 1.0, "ts": 4_000_000_000}).encode()])  # in the year 2096
         site.send_raw([json.dumps({"x": 1.0, "ts": 1}).encode()], key=None)
         site.send_raw([json.dumps({"x": 1.0, "ts": 1}).encode()], key=b"k" * 5_000)
-        site.send_raw([b"{" + b" " * 1_040_000])
+        site.send_raw([b"{" + b" " * 1_040_000], partition=1)
         site.send_raw([json.dumps({"x": 3.0, "ts": 2}).encode()])
         async with running(site.app([table])) as plane:
             await drained(site, plane)

@@ -135,6 +135,8 @@ def test_weights() -> None:
     assert results[1:3].tolist() == [20.0, 50.0]
     assert np.isnan(results[3])
     assert memory.export() == [{"count": 4, "weight": 0.0, "mean": None}]
+    memory, _ = fold(WeightedMean(value="x", weight="w"), x=[1.0, 1.0, 1.0], w=[1e16, 1.0, 1.0])
+    assert memory.export() == [{"count": 3, "weight": 1e16 + 2.0, "mean": 1.0}]
 
 
 def test_a_sum() -> None:
