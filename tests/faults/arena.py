@@ -138,9 +138,12 @@ class Arena:
 
     # Workers
 
-    def start(self, number: int, point: str | None = None, call: int = 5) -> None:
-        """Start worker ``number``; the ``call``-th time at ``point``, a named step of the protocol, it kills itself."""
-        env = self.environment() | ({"KILL_AT": point, "KILL_ON": str(call)} if point else {})
+    def start(self, number: int, point: str | None = None, call: int = 5, **more: str) -> None:
+        """Start worker ``number``; the ``call``-th time at ``point``, a named step of the protocol, it kills itself.
+
+        ``more`` goes into its environment: see worker.py.
+        """
+        env = self.environment() | ({"KILL_AT": point, "KILL_ON": str(call)} if point else {}) | more
         self.ports[number] = int(env.get("PORT", 0))
         with self._log.open("ab") as log:
             self.workers[number] = subprocess.Popen(self.command(), env=env, stdout=log, stderr=log)

@@ -1,6 +1,7 @@
 """The tests' own worker: the product's, but at a named point of the protocol it kills itself (`KILL_AT`, `KILL_ON`).
 
-Product code has no hooks; the points are the methods of the numbered steps.
+`KILL_BY` is another signal than KILL, `TRANSACTION_SECONDS` another time-out of its transactions. Product code has no
+hooks; the points are the methods of the numbered steps.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,9 @@ from pipeline.core.changelog import Changelog
 from pipeline.core.config.load import load
 from pipeline.core.partition import Partition
 from pipeline.edges.host import serve
+from pipeline.edges.kafka import world
 from pipeline.edges.kafka.commit import Committer
+from pipeline.edges.kafka.producer import Deadlines
 from pipeline.edges.kafka.task import Task
 from pipeline.errors import StreamfoldError
 
@@ -38,8 +42,8 @@ POINTS: dict[str, tuple[type, str, bool]] = {
 
 
 def die() -> None:
-    """kill -9."""
-    os.kill(os.getpid(), signal.SIGKILL)
+    """kill -9, or what else is asked for."""
+    os.kill(os.getpid(), int(os.environ.get("KILL_BY", signal.SIGKILL)))
 
 
 def kill_at(point: str, call: int) -> None:
@@ -80,6 +84,8 @@ def kill_at(point: str, call: int) -> None:
 if __name__ == "__main__":
     if point := os.environ.get("KILL_AT"):
         kill_at(point, int(os.environ.get("KILL_ON", "5")))
+    if seconds := os.environ.get("TRANSACTION_SECONDS"):
+        vars(world)["Deadlines"] = partial(Deadlines, transaction=float(seconds))
     try:
         serve(load(Path(sys.argv[1])))
     except StreamfoldError as error:
