@@ -72,7 +72,7 @@ class TimeWeightedMean(Operator):
         values = choose(seen >= start[groups.segment], column[seen], value[groups.segment])
         area = times(latest - before, self._height(_shifted(values, value, start), values))
         sums = running_sums(groups, state["area"], state["lost"], area, each=each)
-        state["late"] += groups.count - np.add.reduceat(on_time, start, dtype=np.int64) if len(start) else 0
+        state["late"] += groups.count - np.add.reduceat(on_time, start) if len(start) else 0
         state["newest"], state["newest_value"] = latest[groups.last], values[groups.last]
         return None if sums is None else _mean(sums[0] + sums[1], latest - state["first"][groups.segment], values)
 

@@ -249,6 +249,31 @@ class Broken(Operator):
         return [{}] * len(state["count"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class Alone(Broken):
+    """Keeps windows, and does not say how partial states combine."""
+
+    algebra = "none"  # type: ignore[assignment]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windowless(Broken):
+    """Says that partial states combine, and has neither a method for it nor all that there is to know in windows."""
+
+    def layout(self, shapes: Mapping[str, Shape]) -> Layout:
+        return Layout((Field("count", dtype="<i8"), Field("x")))
+
+
+@pytest.mark.parametrize("operator", [Alone(value="x"), Windowless(value="x")], ids=["algebra", "windows"])
+def test_what_can_not_be_folded_again_is_not_merged(operator: Operator) -> None:
+    memory = Memory(operator)
+    memory.fold("a", {"x": [1]})
+    state = memory.state()
+    with pytest.raises(OperatorError, match="can't merge partial states"):
+        operator.merge(state, state)
+    assert state["count"].tolist() == [1]
+
+
 def test_windows_of_different_lengths_need_a_merge_of_their_own() -> None:
     memory = Memory(Broken(value="x"))
     memory.fold("a", {"x": [1]})

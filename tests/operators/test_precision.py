@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from operators import Ewma, LinearAttention, MovingMean
+from operators import Ewma, Ewvar, LinearAttention, MovingMean
 from operators.columns.grouping import group
 from operators.columns.scan import running_sums
 from tests.operators.catalogue import expect
@@ -69,3 +70,14 @@ def test_exact_cancellation_is_no_doubt() -> None:
     driver.fold([0] * 40, {"value": [1.0, -1.0] * 20})
     assert driver.fields["drift"][0] == 0.0
     assert parts(driver.read())[""][0] == 0.0
+
+
+@pytest.mark.parametrize("alpha", [0.5, 0.25])
+def test_a_fading_variance_far_from_0_has_all_its_digits(alpha: float) -> None:
+    x = [1e8 + 2.0**-26 * step for step in (0, 1, 0, 2, 1, 0, 3, 1)]
+    got = Driver(Ewvar(value="x", alpha=alpha, bias=True), {"value": ()}).fold(np.zeros(8, int), {"value": np.array(x)})
+    for n, variance in enumerate(np.asarray(got).tolist(), 1):
+        weights = [(1 - Fraction(alpha)) ** (n - 1 - i) for i in range(n)]
+        mean = sum(w * Fraction(value) for w, value in zip(weights, x, strict=False)) / sum(weights)
+        square = sum(w * (Fraction(value) - mean) ** 2 for w, value in zip(weights, x, strict=False))
+        assert variance == pytest.approx(float(square / sum(weights)), rel=1e-12, abs=0.0)

@@ -14,6 +14,7 @@ import pytest
 from operators import (
     Corr,
     Cov,
+    Ewvar,
     First,
     Last,
     Max,
@@ -237,6 +238,8 @@ X, Y, W = RNG.normal(size=500), RNG.normal(size=500), RNG.uniform(size=500)
         (Max(value="x"), pd.Series(X).cummax()),
         (Cov(value="x", other="y"), pd.Series(X).expanding().cov(pd.Series(Y))),
         (Corr(value="x", other="y", min_count=3), pd.Series(X).expanding(3).corr(pd.Series(Y))),
+        (Ewvar(value="x", alpha=0.07), pd.Series(X).ewm(alpha=0.07).var()),
+        (Ewvar(value="x", span=25, bias=True), pd.Series(X).ewm(span=25).var(bias=True)),
         (WeightedMean(value="x", weight="w"), pd.Series(X * W).cumsum() / pd.Series(W).cumsum()),
         (
             ZScore(value="x", readout="after", min_count=5),

@@ -358,3 +358,8 @@ def test_a_weighted_mean_is_what_numpy_convolves() -> None:
     got = np.asarray(driver.fold_in_batches(np.zeros(900, int), {"value": X}, np.zeros(900), CUTS[1:-1]), float)
     assert np.isnan(got[:11]).all()
     np.testing.assert_allclose(got[11:], wanted, atol=1e-14)
+
+
+def test_where_the_weights_of_the_newest_sum_to_0_there_is_no_mean() -> None:
+    operator = WeightedMovingMean(value="x", weights=[1.0, 0.3, -0.1, -0.2])
+    np.testing.assert_allclose(fold(operator, [1, 2, 3, 4], range(4)), [1.0, 5 / 3, np.nan, 0.5], rtol=1e-12)
