@@ -18,13 +18,16 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping
+from itertools import count
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.core.batch import Ints
-from pipeline.core.clock import Passed
-from pipeline.core.dedupe import PAGE_BYTES
+from pipeline.core.clock import Offset, Passed
+from pipeline.core.dedupe import are_pages
 from pipeline.core.readout import Mask
 from pipeline.core.state import NO_OFFSET, TableState
 from pipeline.errors import KafkaStateError
@@ -46,13 +49,13 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     event time, where a table has a ``ttl``.
     """
 
-    format: int
+    format: Annotated[int, msgspec.Meta(ge=FORMAT, le=FORMAT)]
     fingerprint: str
     transactional_id: str
     source_id: str
     changelog_id: str
-    next_offset: int
-    keys: int
+    next_offset: Offset
+    keys: Annotated[int, msgspec.Meta(ge=0)]
     passed: Passed | None = None
 
 
@@ -146,13 +149,13 @@ class Changelog:
         kinds: dict[bytes, Records] = {ROW: ([], []), PAGE: ([], []), IDS: ([], []), META: ([], [])}
         try:
             for key, value in zip(keys, values, strict=True):
-                if not key or key[:1] not in kinds:
+                if not key or key[:1] not in kinds or (key[:1] == META and key != META):
                     raise self._foreign(key)
                 names, contents = kinds[key[:1]]
                 names.append(key[1:])
                 contents.append(value)
-            if kinds[META][0]:
-                self._apply_meta(kinds[META][1][-1])
+            for value in kinds[META][1]:
+                self._apply_meta(value)
             if self.trouble is None:
                 self._apply_rows(*kinds[ROW])
                 self._apply_pages(*kinds[PAGE])
@@ -168,6 +171,8 @@ class Changelog:
         state = self._state
         state.forget_empty(len(state.index))
         rows = np.flatnonzero(state.offsets[: state.index.span] != NO_OFFSET)
+        if self.trouble is None and self.meta and (state.offsets[rows] >= self.meta.next_offset).any():
+            self.trouble = self._foreign(ROW)
         if self.trouble is None and (lacking := self._count_lacking(rows)):
             self.trouble = KafkaStateError(
                 f"the changelog of table {state.table.name} lacks inputs of {lacking} key{'s' * (lacking > 1)}",
@@ -204,20 +209,19 @@ class Changelog:
                     "run the newer version of streamfold that wrote it, or `streamfold reset FILE`",
                 )
             self.meta = msgspec.convert(written, Meta)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self._foreign(META) from error
 
     def _apply_rows(self, keys: list[bytes], values: list[bytes | None]) -> None:
-        if None in values:
-            keys, values = self._delete(keys, values)
-        if not keys:
-            return
         raw = [value for value in values if value is not None]
         if any(len(value) != self._dtype.itemsize for value in raw):
             raise self._foreign(ROW)
         table = np.frombuffer(b"".join(raw), self._dtype)
-        if (table["format"] != FORMAT).any():
+        if not self._sound(table):
             raise self._foreign(ROW)
+        if len(raw) != len(values):
+            keys, kept = self._delete(keys, values)
+            table = table[kept]
         state = self._state
         rows = state.rows(keys)
         state.live += len(np.unique(rows[state.offsets[rows] == NO_OFFSET]))
@@ -227,15 +231,32 @@ class Changelog:
             for field in memory.layout.fields:
                 memory.fields[field.name][rows] = table[f"{name}.{field.name}"]
 
-    def _delete(self, keys: list[bytes], values: list[bytes | None]) -> Records:
-        """Forget the keys whose last record is a null, and return the records of the others."""
-        last = dict(zip(keys, values, strict=True))
-        gone = [key for key, value in last.items() if value is None]
+    def _sound(self, table: npt.NDArray[Any]) -> bool:
+        """Whether these rows can have been written: a fold leaves no number that is not finite."""
+        sound = (table["format"] == FORMAT) & (table["offset"] >= 0) & np.isfinite(table["time"])
+        for name, memory in self._state.memories.items():
+            if memory.rings:
+                sound &= table[f"{name}.count"] >= 0
+            for field in memory.layout.fields:
+                # A key whose events an operator could not use has its initial state.
+                if np.isfinite(field.initial).all():
+                    finite = np.isfinite(table[f"{name}.{field.name}"])
+                    sound &= finite.all(axis=tuple(range(1, finite.ndim)))
+        return bool(sound.all())
+
+    def _delete(self, keys: list[bytes], values: list[bytes | None]) -> tuple[list[bytes], list[int]]:
+        """Forget the keys whose last record is a null.
+
+        The others, and where the last record of each is among those that are not null.
+        """
+        place = count()
+        last = {key: None if value is None else next(place) for key, value in zip(keys, values, strict=True)}
+        gone = [key for key, at in last.items() if at is None]
         freed = [row for key in gone if (row := self._state.find(key)) is not None]
         for ring in range(len(self._rings)):
             self._found_in(ring)[freed] = False
         self._state.forget(gone)
-        kept = {key: value for key, value in last.items() if value is not None}
+        kept = {key: at for key, at in last.items() if at is not None}
         return list(kept), list(kept.values())
 
     def _apply_pages(self, keys: list[bytes], values: list[bytes | None]) -> None:
@@ -244,9 +265,11 @@ class Changelog:
             if len(key) < _PAGE_SUFFIX.size:
                 raise self._foreign(PAGE)
             ring, page = _PAGE_SUFFIX.unpack_from(key, len(key) - _PAGE_SUFFIX.size)
-            if ring >= len(self._rings):
+            if ring >= len(self._rings) or not self._is_page(ring, page, value):
                 raise self._foreign(PAGE)
             by_ring.setdefault(ring, {})[key[: -_PAGE_SUFFIX.size], page] = value
+        if not np.isfinite(np.frombuffer(b"".join(value for value in values if value is not None))).all():
+            raise self._foreign(PAGE)
         for ring, last in by_ring.items():
             memory, number = self._rings[ring]
             paging = memory.pages[number]
@@ -257,12 +280,15 @@ class Changelog:
                 for at, value in last.items()
                 if value is not None or known(at[0]) is not None
             }
-            if any(len(raw) != len(empty) for raw in pages.values()) or any(p >= paging.count for _, p in pages):
-                raise self._foreign(PAGE)
             rows = self._state.rows([key for key, _ in pages])
             places = np.array([page for _, page in pages], np.int64)
             memory.restore_pages(number, rows, places, b"".join(pages.values()))
             self._found_in(ring)[rows, places] = [last[at] is not None for at in pages]
+
+    def _is_page(self, ring: int, page: int, value: bytes | None) -> bool:
+        memory, number = self._rings[ring]
+        pages = memory.pages[number]
+        return page < pages.count and (value is None or len(value) == pages.page_bytes)
 
     def _found_in(self, ring: int) -> Mask:
         """Which pages of a ring were found, ``(rows, pages)``."""
@@ -274,7 +300,7 @@ class Changelog:
     def _apply_ids(self, keys: list[bytes], values: list[bytes | None]) -> None:
         """Those of a table that looks for duplicates no more are let be."""
         pages = [value for value in values if value is not None]
-        if any(len(key) != _NUMBER.size for key in keys) or any(len(page) != PAGE_BYTES for page in pages):
+        if any(len(key) != _NUMBER.size for key in keys) or not are_pages(pages):
             raise self._foreign(IDS)
         if self._state.seen is not None:
             self._state.seen.restore_pages(pages)

@@ -8,6 +8,7 @@ late. They go with the meta record of each commit, and so a key's age follows fr
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import msgspec
 import numpy as np
@@ -17,11 +18,15 @@ from pipeline.core.batch import Floats, Ints
 _MARKS = 32
 
 
+Offset = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""Of a record."""
+
+
 class Passed(msgspec.Struct, frozen=True):
     """What a clock knows: its marks and the newest event, each a time (Unix seconds) and an offset."""
 
-    marks: tuple[tuple[float, int], ...] = ()
-    newest: tuple[float, int] | None = None
+    marks: tuple[tuple[float, Offset], ...] = ()
+    newest: tuple[float, Offset] | None = None
 
 
 @dataclass(frozen=True)

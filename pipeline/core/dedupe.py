@@ -160,3 +160,11 @@ class Seen:
     def nbytes(self) -> int:
         """Bytes that the marks take."""
         return getsizeof(self._last) + len(self._last) * (_OBJECT_BYTES + _SLOT.itemsize)
+
+
+def are_pages(contents: Sequence[bytes]) -> bool:
+    """Whether these can be pages as :meth:`Seen.take_changed` gives them."""
+    if any(len(raw) != PAGE_BYTES for raw in contents):
+        return False
+    slots = np.frombuffer(b"".join(contents), _SLOT)
+    return bool((slots["next"] >= 0).all() and np.isfinite(slots["time"]).all())
