@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint audit bench bench-operators reference docs-check mutants fuzz soak lock clean
+.PHONY: demo test lint audit bench bench-operators compare-faust reference docs-check mutants fuzz soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -27,6 +27,10 @@ bench: $(READY)
 # One thread: what others of the matrix library do while they wait would count as CPU time of the fold.
 bench-operators: $(READY)
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m bench.operators
+
+# The same faults for stock Faust and for streamfold, counted: make compare-faust SEED=7. Takes about six minutes.
+compare-faust: $(READY)
+	$(BIN)/python -m bench.faust_comparison $(if $(SEED),--seed $(SEED))
 
 # Pages of the documentation that are made from the code.
 reference: $(READY)
