@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint audit bench bench-operators compare-faust reference docs-check mutants fuzz soak lock clean
+.PHONY: demo test lint audit bench bench-operators compare-faust reference docs-check mutants mutants-commit fuzz soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -44,6 +44,14 @@ docs-check: $(READY)
 mutants: $(READY)
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m scripts.mutants $(FILES) $(if $(TESTS),--tests '$(TESTS)') \
 	  $(if $(PER_FILE),--per-file $(PER_FILE)) $(if $(SEED),--seed $(SEED)) $(if $(REPORT),--report $(REPORT))
+
+# The same of what commits and restores, on a broker: the tests' own, or that of STREAMFOLD_TEST_BROKER.
+KAFKA := pipeline/edges/kafka
+COMMITTING := $(KAFKA)/authority.py $(KAFKA)/commit.py $(KAFKA)/producer.py $(KAFKA)/restore.py $(KAFKA)/task.py
+mutants-commit:
+	$(MAKE) mutants PER_FILE=$(or $(PER_FILE),12) FILES="pipeline/core/changelog.py pipeline/core/partition.py $(COMMITTING)" \
+	  TESTS="$(addprefix tests/core/test_,partition.py state.py lifetime.py) tests/kafka/test_authority.py \
+	  $(wildcard tests/kafka/test_rules_*.py) tests/kafka/test_producer.py"
 
 # Inputs that nobody thought of: make fuzz WHAT=decoder MINUTES=10 SEED=1. Without WHAT all targets, one after the other.
 fuzz: $(READY) .fuzz/lib
