@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -54,8 +55,11 @@ def kafka(own: EmbeddedKafka) -> str:
 
 @pytest.mark.soak
 @pytest.mark.timeout(0)
-def test_soak(arena: Arena, own: EmbeddedKafka, capsys: pytest.CaptureFixture[str]) -> None:
+def test_soak(
+    arena: Arena, own: EmbeddedKafka, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
     """All faults at random for as long as asked; the report tells what came of it, and it must be nothing wrong."""
+    caplog.set_level(logging.CRITICAL, logger="kafka")  # it tells of each request to a broker that is away
 
     def tell(text: str) -> None:
         with capsys.disabled():
