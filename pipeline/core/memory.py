@@ -8,7 +8,7 @@ from math import prod
 
 import numpy as np
 
-from operators.operator import Operator, Ring, Shape
+from operators.operator import Batch, Operator, Ring, Shape, State
 from operators.state.rows import Rows
 from pipeline.core.batch import Floats, Ints
 
@@ -49,6 +49,7 @@ class Memory(Rows):
         self.operator = operator
         self.pages = tuple(map(_pages, layout.rings))
         self._logged: Ints = np.zeros(0, np.int64)
+        self._late = 0
         super().__init__(layout, {pages.ring.role: pages.count * pages.slots for pages in self.pages})
 
     def reserve(self, rows: int) -> None:
@@ -62,6 +63,17 @@ class Memory(Rows):
         super().clear(rows)
         if self.pages:
             self._logged[rows] = 0
+
+    def scatter(self, rows: Ints, state: State, batch: Batch) -> None:
+        """Put folded fields back, append the inputs of the batch to the rings, and count the events that were late."""
+        if "late" in self.fields:
+            self._late += int(state["late"].sum() - self.fields["late"][rows].sum())
+        super().scatter(rows, state, batch)
+
+    def take_late(self) -> int:
+        """How many events came too late for the operator, by its field ``late``, since the last call."""
+        number, self._late = self._late, 0
+        return number
 
     def changed_pages(self, rows: Ints) -> Iterator[tuple[int, Ints, Ints, bytes]]:
         """The pages that hold inputs folded since the last call, which counts them as logged.

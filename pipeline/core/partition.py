@@ -65,6 +65,7 @@ class Counts:
     skipped: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
     forgotten_ids: Counter[str] = field(default_factory=Counter)
+    late: Counter[tuple[str, str]] = field(default_factory=Counter)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
     undefined: Counter[tuple[str, str]] = field(default_factory=Counter)
     dead_letters: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -154,6 +155,8 @@ class TablePartition:
         log = Append(
             self.changelog_topic, self.partition, [*gone_keys, *keys, *ids, key], [*nulls, *values, *pages, value]
         )
+        for name, memory in state.memories.items():
+            counts.late[self.table.name, name] += memory.take_late()
         if state.seen is not None:
             counts.forgotten_ids[self.table.name] += state.seen.take_forgotten()
         out = Append(self.output_topic, self.partition, self._keys, self._values)

@@ -56,6 +56,9 @@ class Metrics:
         self.forgotten_ids = counter(
             "forgotten_ids_total", "Ids that max_events pushed out while their time was still in the window.", "table"
         )
+        self.late_events = counter(
+            "late_events_total", "Events that came too late for an operator's window.", "table", "operator"
+        )
         self.dropped_keys = counter("dropped_keys_total", "Keys dropped, with all their state.", "table", "reason")
         self.undefined_reads = counter(
             "undefined_reads_total", "Results that are undefined (null).", "table", "operator"
@@ -97,6 +100,9 @@ class Metrics:
             self.duplicates.labels(table).inc(number)
         for table, number in counts.forgotten_ids.items():
             self.forgotten_ids.labels(table).inc(number)
+        for (table, operator), number in counts.late.items():
+            if number:
+                self.late_events.labels(table, operator).inc(number)
         for (table, reason), number in counts.dropped.items():
             self.dropped_keys.labels(table, reason).inc(number)
         for (table, operator), number in counts.undefined.items():
