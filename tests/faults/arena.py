@@ -104,6 +104,7 @@ class Arena:
     partitions: ClassVar[Mapping[str, int]] = PARTITIONS
     mix: ClassVar[Sequence[str]] = ("scores", "scores", "sensors")
     config: ClassVar[str] = CONFIG
+    replication: ClassVar[int] = 1
 
     def __init__(
         self, brokers: str, folder: Path, name: str, seed: int, *, beside: Arena | None = None, hot: float = 0.0
@@ -132,7 +133,10 @@ class Arena:
     def _make_topics(self) -> None:
         admin = KafkaAdminClient(bootstrap_servers=self.brokers)
         admin.create_topics(
-            {f"{self.source}-{s}": {"num_partitions": n, "replication_factor": 1} for s, n in self.partitions.items()}
+            {
+                f"{self.source}-{stream}": {"num_partitions": number, "replication_factor": self.replication}
+                for stream, number in self.partitions.items()
+            }
         )
         admin.close()
 
