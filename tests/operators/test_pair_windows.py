@@ -55,6 +55,7 @@ def test_a_window_of_3_pairs() -> None:
 def test_weights_from_the_oldest_pair_to_the_newest() -> None:
     operator = KvWeightedMovingMean(**KV, weights=[0.1, 0.3, 0.6])
     driver, result = fold(operator, [[2, 4], [1, 3], [5, 0]], [[20], [10], [50]])
+    assert result["key"][0].tolist() == [2, 4]  # the window need not be full, unless min_count says so
     assert result["key"][-1].tolist() == pytest.approx([3.5, 1.3], rel=1e-15)
     assert result["value"][-1].tolist() == pytest.approx([35], rel=1e-15)
     assert driver.export() == {"count": 3, "key": [[2, 4], [1, 3], [5, 0]], "value": [[20], [10], [50]]}
