@@ -6,6 +6,7 @@ import time
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.errors import ProducerFenced
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from pipeline.edges.kafka.admin import Admin
@@ -351,5 +352,16 @@ def test_a_failure_that_no_one_asked_for_is_not_reported_as_lost(kafka: str) -> 
         await asyncio.wait([ack for _, ack in old._acks])
         await old.close()
         await new.close()
+
+    run(scenario)
+
+
+def test_a_failure_that_several_requests_hear_of_is_not_reported_as_lost(kafka: str) -> None:
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        await producer.begin()
+        for _ in range(2):
+            producer._producer.transactions.fatal_error(ProducerFenced())
+        await producer.close()
 
     run(scenario)

@@ -353,6 +353,11 @@ class _Transactions(TransactionManager):  # type: ignore[misc]
         super().error_transaction(exc)
         _see(self._transaction_waiter)
 
+    def fatal_error(self, exc: BaseException) -> None:
+        """Fail for good. Each request under way may hear of it, and each time the one before is forgotten."""
+        super().fatal_error(exc)
+        _see(self._transaction_waiter)
+
     def increment_sequence_number(self, tp: TopicPartition, increment: int) -> None:
         """After 2**31 - 1 comes 0; aiokafka goes on with the smallest negative number, and the broker refuses that."""
         self._sequence_numbers[tp] = (self._sequence_numbers[tp] + increment) % 2**31
