@@ -23,7 +23,7 @@ def command(config: Config, form: str, as_json: bool) -> None:
 
     Needs no broker. Secrets are masked. --format mermaid draws a diagram for Markdown.
     """
-    click.echo(_FORMS["json" if as_json else form](config.app))
+    click.echo(FORMS["json" if as_json else form](config.app))
 
 
 def _json(app: App) -> str:
@@ -109,4 +109,4 @@ def _quoted(name: str) -> str:
     return name.replace("&", "#amp;").replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
 
 
-_FORMS: dict[str, Callable[[App], str]] = {"text": _text, "mermaid": _mermaid, "json": _json}
+FORMS: dict[str, Callable[[App], str]] = {"text": _text, "mermaid": _mermaid, "json": _json}

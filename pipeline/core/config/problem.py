@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ Path = tuple[str | int, ...]
 
 _LONGEST = 60
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""What would end the line, or tell a terminal what to do."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Problem:
         return Problem((*parents, *self.path), self.message)
 
     def __str__(self) -> str:
-        return f"{dotted(self.path)}: {self.message}" if self.path else self.message
+        text = f"{dotted(self.path)}: {self.message}" if self.path else self.message
+        return _CONTROL.sub(lambda control: f"\\u{ord(control[0]):04x}", text)
 
 
 class ConfigError(InputError):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.config import App, ConfigError, load, loads
 from pipeline.errors import InputError
+from tests.fuzz.config import INPUTS, check
 
 GOOD = (Path(__file__).parent / "good.toml").read_text()
 
@@ -305,14 +307,19 @@ def test_whatever_the_text_it_is_an_app_or_an_input_error(text: str) -> None:
     assert all(re.match(r"f:[0-9]+: ", line) for line in lines)
 
 
-@given(st.data())
-def test_whatever_is_done_to_a_good_file_it_is_an_app_or_an_input_error(data: st.DataObject) -> None:
-    lines = GOOD.splitlines()
-    kept = data.draw(st.lists(st.sampled_from(range(len(lines))), unique=True).map(sorted))
-    where = data.draw(st.integers(0, len(GOOD)))
-    letters = data.draw(st.text(max_size=3))
-    for text in ("\n".join(lines[i] for i in kept), GOOD[:where] + letters + GOOD[where:]):
-        assert all(re.match(r"f:[0-9]+: ", line) for line in told_of(text))
+@settings(max_examples=60)
+@given(INPUTS)
+def test_whatever_is_done_to_a_good_file_it_is_an_app_or_an_input_error(text: str) -> None:
+    check(text)
+
+
+@pytest.mark.parametrize("control", ["\x7f", "\x85", "\x9b31m", "\u2028"])
+def test_a_mistake_is_one_line_of_text_whatever_the_key_is(control: str) -> None:
+    with pytest.raises(ConfigError) as mistake:
+        loads(f'[app]\n"{control}" = "{control}"\n'.replace("\x7f", "\\u007f"), "f", {})
+    assert len(mistake.value.cause.splitlines()) == len(mistake.value.problems)
+    assert not any(unicodedata.category(letter) == "Cc" for letter in mistake.value.cause.replace("\n", ""))
+    assert f'app."\\u{ord(control[0]):04x}' in mistake.value.cause
 
 
 def test_a_null_has_no_key_but_its_records_which_is_to_be_the_fields() -> None:
