@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.core.changelog import Changelog
 from pipeline.core.config.model import Table
 from pipeline.core.state import TableState
-from tests.fuzz.changelog import TABLES, written
+from tests.fuzz.changelog import TABLES, WORDS, check, written
 from tests.fuzz.records import Record
 
 MEAN, WINDOW, DEDUPE = TABLES
@@ -86,3 +88,34 @@ def test_a_foreign_record_is_refused_even_if_a_later_one_of_the_same_batch_has_i
     records = written(table, 7)
     key = next(key for key, _ in records if key is not None and key.startswith(kind))
     assert read(table, [(key, b"foreign"), *records]).trouble is not None
+
+
+@pytest.mark.parametrize("table", TABLES, ids=["numbers", "rings", "dedupe and ttl"])
+@settings(max_examples=40)
+@given(data=st.data())
+def test_a_changelog_is_restored_to_just_what_it_says_or_refused(data: st.DataObject, table: Table) -> None:
+    records = written(table, data.draw(st.sampled_from([1, 7, 150])))
+    for _ in range(data.draw(st.integers(0, 3))):
+        place = data.draw(st.integers(0, len(records) - 1))
+        key, value = records[place]
+        match data.draw(st.sampled_from(["key", "value", "value", "null", "drop", "again"])):
+            case "key":
+                records[place] = data.draw(damaged(key or b"")), value
+            case "value":
+                records[place] = key, data.draw(damaged(value or b""))
+            case "null":
+                records[place] = key, None
+            case "drop" if len(records) > 1:
+                del records[place]
+            case "again":
+                records.append((key, data.draw(st.none() | st.just(value))))
+    check(table, records)
+
+
+@st.composite
+def damaged(draw: st.DrawFn, content: bytes) -> bytes:
+    """Bytes of which some are others, mostly as many."""
+    piece = draw(st.sampled_from(WORDS) | st.binary(min_size=1, max_size=8))
+    start = draw(st.integers(0, len(content)))
+    end = start + draw(st.sampled_from([len(piece), len(piece), 0]))
+    return content[:start] + piece + content[end:]
