@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -16,7 +16,7 @@ from pipeline.edges.broker import EmbeddedKafka
 from pipeline.edges.doctor.transactions import open_transactions
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
-from tests.faults.arena import TABLES, TOLERANCE, Arena, until
+from tests.faults.arena import CONFIG, TABLES, TOLERANCE, Arena, until
 from tests.faults.chaos import Chaos
 from tests.faults.conftest import SEED
 from tests.faults.reader import Reader
@@ -40,6 +40,12 @@ GROWTH_BYTES = 32 * 1024 * 1024
 HANGING_SECONDS = 30.0
 
 
+class Patient(Arena):
+    """Its workers wait for the broker when they start as long as when they run."""
+
+    config: ClassVar[str] = CONFIG.replace("commit_interval", 'start_timeout = "120s"\ncommit_interval')
+
+
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[EmbeddedKafka]:
     """A broker to be stopped, killed and paused; its data outlive it."""
@@ -48,9 +54,11 @@ def own(tmp_path: Path) -> Iterator[EmbeddedKafka]:
 
 
 @pytest.fixture
-def kafka(own: EmbeddedKafka) -> str:
-    """The arena is on the broker that is struck."""
-    return own.address
+def arena(own: EmbeddedKafka, tmp_path: Path, topic_prefix: str) -> Iterator[Arena]:
+    """On the broker that is struck, with workers that wait for it as long as it takes on a busy machine."""
+    arena = Patient(own.address, tmp_path, topic_prefix, SEED)
+    yield arena
+    arena.stop()
 
 
 @pytest.mark.soak
