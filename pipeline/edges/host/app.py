@@ -25,7 +25,7 @@ from pipeline.edges.metrics import Metrics
 from pipeline.edges.web.address import Address
 from pipeline.edges.web.errors import as_json
 from pipeline.edges.web.pages import PAGES, REQUEST_BYTES
-from pipeline.edges.web.server import BoundedWeb, bearer, bounded
+from pipeline.edges.web.server import BoundedWeb, bearer, bounded, one_a_turn
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,12 @@ class FaustApp(faust.App):
             web_host=self.address.host,
             web_port=self.address.port,
             web_application_options={
-                "middlewares": [as_json, bounded, *([bearer(config.http_token)] if config.http_token else [])],
+                "middlewares": [
+                    one_a_turn(),
+                    as_json,
+                    bounded,
+                    *([bearer(config.http_token)] if config.http_token else []),
+                ],
                 "client_max_size": REQUEST_BYTES,
             },
             web_router_enabled=False,

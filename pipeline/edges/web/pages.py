@@ -104,7 +104,7 @@ class Read(_Page):
         body = await request.read()
         try:
             msgspec.json.decode(body)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise HttpError(HTTPStatus.BAD_REQUEST, f"the body is not JSON: {error}", _READ) from error
         try:
             query = msgspec.json.decode(body, type=Query)
