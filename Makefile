@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint audit bench bench-operators compare-faust reference docs-check mutants mutants-commit fuzz soak lock clean
+.PHONY: demo test lint audit bench bench-operators bench-keys compare-faust reference docs-check mutants mutants-commit fuzz soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -27,6 +27,10 @@ bench: $(READY)
 # One thread: what others of the matrix library do while they wait would count as CPU time of the fold.
 bench-operators: $(READY)
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m bench.operators
+
+# Very many keys in one worker: memory, restore, limit. Ten million take 4 GB beside Kafka, 8 GB of disk and some minutes.
+bench-keys: $(READY)
+	$(BIN)/python -m bench.keys $(if $(KEYS),--keys $(KEYS))
 
 # The same faults for stock Faust and for streamfold, counted: make compare-faust SEED=7. Takes about six minutes.
 compare-faust: $(READY)
