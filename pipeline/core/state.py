@@ -292,6 +292,8 @@ class TableState:
 
     def forget_empty(self, newest: int) -> None:
         """Drop those of the newest keys that have no events: all that came of theirs was refused."""
+        if self.live == len(self.index):
+            return
         keys = self.index.newest(newest)
         without = self.offsets[self.index.rows(keys)] == NO_OFFSET
         self.forget(compress(keys, without.tolist()))
