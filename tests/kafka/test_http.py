@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
 
-from tests.kafka.process import Site, free_ports, until
+from tests.fuzz.http import INPUTS, TROUBLE, check
+from tests.kafka.process import Site, end, free_ports, until
 
 PAIRS = [([1, 0], [3, 4]), ([0, 2], [5, 6]), ([1, 1], [7, 8])]
 
@@ -24,6 +26,8 @@ def site(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
     with site.running() as worker:
         until(lambda: site.committed() == 12, 30, "all committed", worker)
         yield site
+        _, said = end(worker)
+        assert not TROUBLE.search(said.encode()), said
 
 
 def test_live_and_ready(site: Site) -> None:
@@ -140,6 +144,12 @@ def test_the_longest_key_can_be_asked_and_nothing_longer(site: Site) -> None:
     status, said = site.ask(f"/tables/player/{'%00' * 100_000}")
     assert status == 400
     assert len(said) < 1_000
+
+
+@settings(max_examples=30)
+@given(INPUTS)
+def test_whatever_comes_in_what_goes_out_is_http_that_blames_the_asker(site: Site, chunks: list[bytes]) -> None:
+    check(site.port, chunks)
 
 
 def test_rubbish_ends_in_a_refusal(site: Site) -> None:
