@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import time
 from dataclasses import dataclass
@@ -15,11 +16,12 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from operators import Count, LinearAttention
 from operators.columns.grouping import Ints
 from operators.operator import Batch, State
+from pipeline.core.batch import WireBatch
 from pipeline.edges.kafka.admin import TopicSpec
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.commit import Committer, transactional_id
 from pipeline.edges.kafka.errors import Fenced, InDoubt
-from pipeline.edges.kafka.producer import TransactionalProducer
+from pipeline.edges.kafka.producer import Deadlines, TransactionalProducer
 from pipeline.errors import KafkaStateError, RunError
 from tests.kafka.clients import unique, write
 from tests.kafka.pipelines import Site, drained, ended, refusal, running, sample, scenario, until
@@ -183,6 +185,40 @@ def test_a_producer_that_must_be_renewed_is_renewed_before_the_next_transaction(
                 assert fences == sent - 1
             assert sample(plane.metrics, "restores_total", reason="assigned") == 1
         assert _games(site) == [1, 2, 3]
+
+    scenario(work)
+
+
+@pytest.mark.parametrize("ahead", [3, 5])
+def test_a_zombie_that_must_renew_its_producer_commits_nothing_over_the_newer_owner(
+    site: Site, monkeypatch: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """Its new fence stops the newer owner, so only the committed offset can tell that there was one."""
+    commit = TransactionalProducer.commit
+
+    async def twice(producer: TransactionalProducer) -> None:
+        await commit(producer)
+        producer._clean = False
+
+    async def work() -> None:
+        monkeypatch.setattr(TransactionalProducer, "commit", twice)
+        async with running(site.app()) as zombie:
+            site.send(5)
+            await drained(site, zombie)
+            task = zombie.tasks[site.tp()]
+            newer = copy.deepcopy(task.partition)
+            assert newer is not None
+            values: list[bytes | None] = [json.dumps({"x": float(n)}).encode() for n in range(ahead)]
+            newer.fold(WireBatch(site.source, 0, 5, 5 + ahead, [b"k"] * ahead, values, range(ahead), [0] * ahead))
+            committer = Committer(
+                ClientSettings(site.kafka), site.name, site.tp(), Deadlines(), task._committer._limits
+            )
+            await committer.fence()
+            await committer.commit(newer.cut())
+            await committer.close()
+            site.send(5)  # the same events that the newer owner has folded, and it was quicker
+            await drained(site, zombie)
+        assert _games(site) == list(range(1, 11))
 
     scenario(work)
 

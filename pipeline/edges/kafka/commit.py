@@ -52,19 +52,22 @@ class Committer:
         )
 
     async def commit(self, cut: Cut) -> None:
-        """Steps 2 to 6.
+        """Steps 2 to 6. Not while it `must_renew`.
 
         Raises:
             Fenced, Failed: the transaction did not go through.
             InDoubt: it may have.
         """
-        if self.producer.must_renew:
-            await self.fence()
         await self.begin()
         await self.write(cut)
         await self.acknowledge()
         await self.add_offset(cut)
         await self.end()
+
+    @property
+    def must_renew(self) -> bool:
+        """Whether the next commit needs a new fence; as that stops a newer owner too, ask then what is committed."""
+        return self.producer.must_renew
 
     async def begin(self) -> None:
         """Step 2."""

@@ -37,6 +37,8 @@ PARK_SECONDS = 5.0
 CLOSE_SECONDS = 3.0
 LOOP_STEP_SECONDS = 0.05
 FAILURES_IN_A_ROW = 5
+_HIDDEN_SECONDS = 1.0
+"""How long a commit that a fence has finished may stay hidden: older brokers finish it a moment before that."""
 _AGAIN_SECONDS = 0.1
 _RESTART_SECONDS = 0.2
 _LONGEST_PAUSE_SECONDS = 2.0
@@ -311,6 +313,8 @@ class Task:
         began = self._last_commit = time.monotonic()
         while True:
             try:
+                if self._committer.must_renew and await self._renew(cut):
+                    break
                 await self._committer.commit(cut)
                 break
             except (Failed, InDoubt) as trouble:
@@ -339,20 +343,28 @@ class Task:
         Raises:
             Superseded: neither this cut nor the one before it is the last commit, or the partition is another's.
         """
-        await self._stumble(trouble)
         while True:
+            await self._stumble(trouble)
+            if isinstance(trouble, Fenced) and self.assignment is None:
+                raise Superseded(f"fenced after the partition was revoked: {trouble}")
             try:
-                if isinstance(trouble, Fenced) and self.assignment is None:
-                    raise Superseded(f"fenced after the partition was revoked: {trouble}")
-                await self._committer.fence()
-                committed = await self._world.committed(self.tp)
-                if committed == self.committed != cut.next_offset:
-                    await asyncio.sleep(1)
-                    committed = await self._world.committed(self.tp)
-                break
+                return await self._renew(cut)
             except (Failed, InDoubt) as again:
                 trouble = again
-                await self._stumble(trouble)
+
+    async def _renew(self, cut: Cut) -> bool:
+        """Fence anew, which stops a newer owner as well: whoever it was, nothing but the cut before may be committed.
+
+        Returns whether this cut is committed.
+
+        Raises:
+            Superseded: neither this cut nor the one before it is the last commit.
+        """
+        await self._committer.fence()
+        committed = await self._world.committed(self.tp)
+        if committed == self.committed != cut.next_offset:
+            await asyncio.sleep(_HIDDEN_SECONDS)
+            committed = await self._world.committed(self.tp)
         if committed == cut.next_offset:
             return True
         if committed == self.committed:
