@@ -53,10 +53,11 @@ class Sums(Sliding):
         change, error = two_sum(moves.enters, -moves.leaves)
         running = running_sums(moves.groups, state["sum"], state["lost"], change, error, each=each)
         if running is None:
-            high, low = state["sum"], state["lost"]
-            state["drift"] = np.maximum(state["drift"], np.abs(low))
-            state["sum"], state["lost"] = total, _ = two_sum(high, low)  # or what is lost would grow with every batch
-            return None, (np.abs(total) < _TRUSTED * state["drift"]).any(axis=tuple(range(1, high.ndim)))
+            state["drift"] = np.maximum(state["drift"], np.abs(state["lost"]))
+            total, rest = two_sum(state["sum"], state["lost"])  # or what is lost would grow with every batch
+            state["sum"], state["lost"] = total, rest
+            doubtful: Mask = (np.abs(total) < _TRUSTED * state["drift"]).any(axis=tuple(range(1, total.ndim)))
+            return None, doubtful
         high, low = running
         drift = moves.greatest(state["drift"], np.abs(low))
         state["drift"] = drift
