@@ -56,6 +56,8 @@ class Rules:
     """A cut in doubt is sent again only after the committed offset said that it did not go through."""
     renews: bool = True
     """After a commit that took more than one request a new producer is fenced."""
+    looks_after_renewing: bool = True
+    """That fence stops a newer owner too, so it is asked whether one has committed."""
 
 
 class Fate(enum.Enum):
@@ -356,6 +358,8 @@ class Owner:
         cut = partition.cut()
         while True:
             try:
+                if self.producer is not None and self.producer.must_renew and (yield from self._before_commit(cut)):
+                    break
                 yield from self._committer_commit(cut)
                 break
             except (Failed, InDoubt) as trouble:
@@ -364,23 +368,31 @@ class Owner:
         self.committed = cut.next_offset
         self.seen["committed"] += 1
 
+    def _before_commit(self, cut: Cut) -> Steps[bool]:
+        if self.rules.looks_after_renewing:
+            return (yield from self._renew(cut))
+        yield from self._fence()
+        return False
+
     def _settle(self, cut: Cut, trouble: Exception) -> Steps[bool]:
-        yield from self._stumble(trouble)
         while True:
+            yield from self._stumble(trouble)
+            if isinstance(trouble, Fenced) and self.assignment is None:
+                raise Superseded
             try:
-                if isinstance(trouble, Fenced) and self.assignment is None:
-                    raise Superseded
-                yield from self._fence()
                 if not self.rules.settles:
+                    yield from self._fence()
                     return False
-                committed = yield from self._world_committed()
-                if committed == self.committed != cut.next_offset:
-                    self.kafka.show_offset()  # what the second of waiting is for
-                    committed = yield from self._world_committed()
-                break
-            except Failed as again:
+                return (yield from self._renew(cut))
+            except (Failed, InDoubt) as again:
                 trouble = again
-                yield from self._stumble(trouble)
+
+    def _renew(self, cut: Cut) -> Steps[bool]:
+        yield from self._fence()
+        committed = yield from self._world_committed()
+        if committed == self.committed != cut.next_offset:
+            self.kafka.show_offset()  # what the second of waiting is for
+            committed = yield from self._world_committed()
         self.seen["settled: " + ("done" if committed == cut.next_offset else "not done")] += 1
         if committed == cut.next_offset:
             return True
@@ -408,8 +420,6 @@ class Owner:
 
     def _committer_commit(self, cut: Cut) -> Steps[None]:
         """`Committer.commit`: steps 2 to 6."""
-        if self.producer is None or self.producer.must_renew:
-            yield from self._fence()
         assert self.producer is not None
         producer, kafka = self.producer, self.kafka
         producer.must_renew, producer.in_transaction = True, True

@@ -359,6 +359,19 @@ def a_second_request_to_commit(world: World) -> None:
     world.kafka.deliver(0)
 
 
+def a_zombie_that_renews(world: World) -> None:
+    """The old owner sleeps with a producer that must be renewed, and wakes after the new one has committed."""
+    folded_by_one(world)
+    world.until(world.one, "end")
+    world.one.step(Fate.REPEATED)
+    world.give(world.other)
+    world.send("b")
+    world.work(world.other)
+    world.commit(world.other)
+    world.work(world.one)
+    world.commit(world.one)
+
+
 def folded_by_one(world: World) -> None:
     """One owner has folded an event of key a and not committed it."""
     world.send("a")
@@ -374,6 +387,7 @@ SCHEDULES: dict[str, Callable[[World], None]] = {
     "acknowledges": a_write_without_an_answer,
     "settles": a_commit_without_an_answer,
     "renews": a_second_request_to_commit,
+    "looks_after_renewing": a_zombie_that_renews,
 }
 
 
