@@ -24,6 +24,12 @@ def test_every_package_of_the_lock_is_seen() -> None:
     assert {"aiokafka", "faust-streaming", "kafka-python", "numpy"} <= locked.keys()
 
 
+def test_the_fuzzer_which_is_installed_apart_is_locked_too() -> None:
+    lock = (ROOT / "tests/fuzz/requirements.lock").read_text("utf-8")
+    assert list(unlocked(lock)) == []
+    assert locked_in(lock).keys() == {"atheris"}
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
