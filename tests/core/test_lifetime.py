@@ -163,6 +163,19 @@ def test_a_key_too_many_stops_the_table_that_says_so_and_names_the_event() -> No
     assert "max_keys" in stopped.value.mend
 
 
+def test_a_key_that_makes_room_is_published_as_gone_before_the_one_that_comes() -> None:
+    log = Log(max_keys=1, on_full="evict")
+    log.fold(sent(*[("ab"[n % 2], 0, 1) for n in range(200)]))
+    log.commit()
+    found = [(key, record is None) for key, record in log.out]
+    assert found == [
+        ("a", False),
+        *[("a", True), ("b", False), ("b", True), ("a", False)] * 99,
+        ("a", True),
+        ("b", False),
+    ]
+
+
 def test_a_refused_event_of_a_new_key_makes_no_room_and_stops_nothing() -> None:
     for on_full in ("stop", "evict"):
         log = Log(max_keys=1, on_full=on_full)

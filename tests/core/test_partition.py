@@ -126,6 +126,9 @@ def test_what_waits_is_measured_and_starts_again_after_a_cut() -> None:
     written = sum(len(value or b"") + len(key or b"") for append in one.cut().appends for key, value in _pairs(append))
     assert 0.8 * written < waiting < 1.2 * written
     assert one.waiting_bytes == 0
+    latest = partition(table(emit="commit"))
+    latest.fold(batch({"x": 1}))
+    assert latest.waiting_bytes == 0
 
 
 def _pairs(append: Append) -> Sequence[tuple[bytes | None, bytes | None]]:

@@ -264,6 +264,18 @@ def test_a_memory_that_divides_by_zero_is_shown_without_a_warning() -> None:
     ]
 
 
+def test_an_operator_that_has_taken_no_event_of_a_key_is_restored_too() -> None:
+    skipping = table(missing="skip", x=Mean(value="x"), last=MovingMean(value="y", window=3))
+    state, restored = TableState(skipping), TableState(skipping)
+    state.fold(events(["a", "b"], x=[1, 2], y=[np.nan, 3]))
+    reader = Changelog(restored)
+    keys, values = Changelog(state).changes(state.take_changed())
+    reader.apply(list[bytes | None](keys), values)
+    reader.finish()
+    assert reader.trouble is None
+    assert restored.live == 2
+
+
 @pytest.mark.parametrize("slices", [1, 2])
 def test_deleted_keys_are_gone_after_a_restore(slices: int) -> None:
     state = TableState(table(mean=Mean(value="x")))
@@ -274,7 +286,7 @@ def test_deleted_keys_are_gone_after_a_restore(slices: int) -> None:
     if slices == 1:
         reader.apply([*keys, b"Ra"], [*values, None])
     else:
-        reader.apply(keys, values)
+        reader.apply(list[bytes | None](keys), values)
         reader.apply([b"Ra"], [None])
     reader.finish()
     assert restored.live == 1

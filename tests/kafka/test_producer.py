@@ -36,6 +36,8 @@ def test_records_arrive_in_order_as_they_were_given_stamped_with_the_wall_clock(
         await producer.commit()
         assert not producer.must_renew
         await producer.close()
+        with pytest.raises(Failed, match="it was closed"):
+            await producer.acknowledge()
         records = await asyncio.to_thread(read_all, kafka, topic, 20_001, 1)
         assert [r.key for r in records] == [*keys, b"second"]
         assert [r.value for r in records] == [*values, b"append"]
@@ -84,6 +86,26 @@ def test_an_offset_alone_is_a_transaction(kafka: str) -> None:
         await producer.close()
         assert await asyncio.to_thread(admin.committed, group) == {source: 42}
         admin.close()
+
+    run(scenario)
+
+
+def test_a_producer_that_was_fenced_unseen_says_so_at_its_next_step(kafka: str) -> None:
+    topic, owner = make_topic(kafka), unique("owner")
+
+    async def scenario() -> None:
+        settings = ClientSettings(kafka)
+        old = await TransactionalProducer.fence(settings, owner)
+        await old.begin()
+        new = await TransactionalProducer.fence(settings, owner)
+        await old.append(topic, 0, [b"k"], [b"unwanted"])
+        await asyncio.wait([old._producer.sender.sender_task], timeout=30)
+        with pytest.raises(Fenced):
+            await old.append(topic, 0, [b"k"], [b"unwanted"])
+        await old.close()
+        await write(new, topic, [b"after"])
+        await new.close()
+        assert [r.value for r in await asyncio.to_thread(read_all, kafka, topic, 1)] == [b"after"]
 
     run(scenario)
 

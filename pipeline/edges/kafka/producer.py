@@ -304,7 +304,6 @@ class _Producer(AIOKafkaProducer):  # type: ignore[misc]
             max_batch_size=BATCH_BYTES,
             request_timeout_ms=int(deadlines.request * 1000),
             transactional_id=transactional_id,
-            transaction_timeout_ms=int(deadlines.transaction * 1000),
         )
         self.transactions = _Transactions(transactional_id, int(deadlines.transaction * 1000))
         self._txn_manager = self._message_accumulator._txn_manager = self.transactions
