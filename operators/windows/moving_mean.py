@@ -54,10 +54,10 @@ class Sums(Sliding):
         running = running_sums(moves.groups, state["sum"], state["lost"], change, error, each=each)
         if running is None:
             state["drift"] = np.maximum(state["drift"], np.abs(state["lost"]))
-            total, rest = two_sum(state["sum"], state["lost"])  # or what is lost would grow with every batch
-            state["sum"], state["lost"] = total, rest
-            doubtful: Mask = (np.abs(total) < _TRUSTED * state["drift"]).any(axis=tuple(range(1, total.ndim)))
-            return None, doubtful
+            # Or what is lost would grow with every batch.
+            state["sum"], state["lost"] = two_sum(state["sum"], state["lost"])
+            total, drift = state["sum"], state["drift"]
+            return None, (np.abs(total) < _TRUSTED * drift).any(axis=tuple(range(1, total.ndim)))
         high, low = running
         drift = moves.greatest(state["drift"], np.abs(low))
         state["drift"] = drift
