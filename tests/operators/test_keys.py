@@ -14,3 +14,5 @@ def test_rows_that_are_free_are_given_out_again_and_every_birth_is_counted() -> 
     assert sorted(index.rows(["a", "d"]).tolist()) == [0, 1]
     assert (index.born, index.span, len(index)) == (5, 3, 3)
     assert index.newest(2) == ["d", "a"]
+    index.drop(["c"])
+    assert (index.born, len(index)) == (5, 2)
