@@ -85,7 +85,8 @@ def _name(result: Result) -> tuple[str, str, str]:
 _INTRODUCTION = """\
 # Mutants that survive
 
-Made by `make mutants`: it changes one thing of a source file at a time, and runs the tests that run the changed
-function. A mutant that fails one of them is killed. A change that no test notices is listed here with the reason why
-it makes no difference; the reasons are kept in `scripts/mutants/explained.toml`. The mutants are a random sample of
-each file; texts of errors, type annotations and docstrings are left alone."""
+Made by `make mutants` (the operators) and `make mutants-commit` (what commits and restores): they change one thing of a
+source file at a time, and run the tests that run the changed function, as long as a bound allows. A mutant that fails
+one of them is killed. A change that no test notices is listed here with the reason why it makes no difference; the
+reasons are kept in `scripts/mutants/explained.toml`. The mutants are a random sample of each file; texts of errors,
+type annotations and docstrings are left alone."""
