@@ -23,6 +23,7 @@ REQUEST_BYTES = 1024 * 1024
 
 _LISTED = 100
 _MOST_LISTED = 10_000
+_MOST_DIGITS = 15
 
 
 class _Page(View):
@@ -134,6 +135,7 @@ def _segment(request: web.Request, number: int) -> str:
 
 def _number(request: web.Request, name: str, default: int) -> int:
     text = request.query.get(name, str(default))
-    if not (text.isascii() and text.isdigit()):
-        raise HttpError(HTTPStatus.BAD_REQUEST, f"{name} is {text!r}", f"{name} takes a whole number from 0")
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        expected = f"{name} takes a whole number from 0, of at most {_MOST_DIGITS} digits"
+        raise HttpError(HTTPStatus.BAD_REQUEST, f"{name} is {text!r:.60}", expected)
     return int(text)
