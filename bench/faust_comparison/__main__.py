@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import uuid
@@ -48,6 +49,8 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
+    # The workers are ended by this process alone, so it has to end in order.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         main()
     except KeyboardInterrupt:

@@ -129,6 +129,7 @@ def _short(text: str) -> str:
 def _conditions() -> list[tuple[str, str]]:
     return [
         ("machine", f"{os.cpu_count()} cores, shared by workers, broker and load; {platform.system()}"),
+        ("load", f"{os.getloadavg()[2]:.1f} processes waiting for a core in the last 15 minutes, these too"),
         ("Kafka", f"{KAFKA_VERSION}, one node, loopback"),
         ("Python", platform.python_version()),
         ("faust-streaming, aiokafka", f"{version('faust-streaming')}, {version('aiokafka')}"),
