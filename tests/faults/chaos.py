@@ -12,9 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import HTTPError
 
 from pipeline.edges.broker import EmbeddedKafka
 from tests.faults.arena import SESSION_SECONDS, Arena
+from tests.faults.web import get
 from tests.faults.worker import POINTS
 
 CREW = (0, 1)
@@ -112,6 +114,19 @@ class Chaos:
             process.wait()
         self.look()
         return CREW[0]
+
+    def question(self) -> dict[int, str]:
+        """What each worker says of its health; what its tasks wait for goes to the log."""
+        said = {}
+        for number, process in self._arena.workers.items():
+            process.send_signal(signal.SIGUSR1)
+            try:
+                said[number] = get(self._arena.ports[number], "/readyz")
+            except HTTPError as answer:
+                said[number] = answer.read().decode()
+            except OSError as error:
+                said[number] = str(error)
+        return said
 
     def _weigh(self, now: float) -> None:
         """Note what the workers take, every few seconds."""

@@ -1,7 +1,7 @@
 """The tests' own worker: the product's, but at a named point of the protocol it kills itself (`KILL_AT`, `KILL_ON`).
 
 `KILL_BY` is another signal than KILL, `TRANSACTION_SECONDS` another time-out of its transactions. Product code has no
-hooks; the points are the methods of the numbered steps.
+hooks; the points are the methods of the numbered steps. SIGUSR1 has it say what each of its tasks waits for.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
+
+from mode.utils.tracebacks import print_task_stack
 
 from pipeline.core.changelog import Changelog
 from pipeline.core.config.load import load
@@ -81,7 +84,14 @@ def kill_at(point: str, call: int) -> None:
     setattr(owner, name, patched)
 
 
+def tell_tasks(number: int, frame: FrameType | None) -> None:
+    """What each task waits for."""
+    for task in asyncio.all_tasks():
+        print_task_stack(task, file=sys.stderr, capture_locals=False)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGUSR1, tell_tasks)
     if point := os.environ.get("KILL_AT"):
         kill_at(point, int(os.environ.get("KILL_ON", "5")))
     if seconds := os.environ.get("TRANSACTION_SECONDS"):
