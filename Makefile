@@ -65,7 +65,7 @@ fuzz: $(READY) .fuzz/lib
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade --target $@ -r $<
 	@touch $@
 
-# The long form of the fault runs: make soak MINUTES=30 SEED=7
+# The long form of the fault runs, with its report: make soak MINUTES=30 SEED=7 REPORT=docs/soak.md
 soak: $(READY)
 	MINUTES=$(MINUTES) SEED=$(SEED) $(BIN)/pytest -m soak --timeout 0
 
