@@ -363,3 +363,10 @@ def test_a_weighted_mean_is_what_numpy_convolves() -> None:
 def test_where_the_weights_of_the_newest_sum_to_0_there_is_no_mean() -> None:
     operator = WeightedMovingMean(value="x", weights=[1.0, 0.3, -0.1, -0.2])
     np.testing.assert_allclose(fold(operator, [1, 2, 3, 4], range(4)), [1.0, 5 / 3, np.nan, 0.5], rtol=1e-12)
+
+
+def test_a_pane_shows_its_sum_with_all_its_digits() -> None:
+    memory = Memory(MovingSum(value="x", window="10s", panes=2))
+    memory.fold(["a"] * 3, {"x": [1e16, 1.0, 1.0]}, [1.0, 1.0, 1.0])
+    (state,) = memory.export()
+    assert [pane["sum"] for pane in state["window"]] == [1e16 + 2.0]  # type: ignore[attr-defined]
