@@ -399,3 +399,17 @@ def test_shutdown_is_bounded_while_another_member_will_not_let_go(kafka: str) ->
         await first.shutdown()
 
     run(scenario)
+
+
+def test_a_client_that_does_not_close_holds_up_nobody(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        reader = ColumnarConsumer.reader(ClientSettings(kafka))
+        await reader.start()
+        close, never = reader._client.close, asyncio.Event()
+        monkeypatch.setattr(reader._client, "close", never.wait)
+        async with asyncio.timeout(30):
+            await reader.shutdown(0.1)
+        await close()
+        await asyncio.sleep(0)
+
+    run(scenario)

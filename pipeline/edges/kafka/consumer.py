@@ -179,7 +179,7 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             await self._abandon(stopping)
         elif (error := stopping.exception()) is not None:
             log.warning("the consumer did not leave the group in order: %r", error)
-            await self._client.close()
+            await self._disconnect()
 
     # -- what was fetched ---------------------------------------------------------------------------------------------
 
@@ -301,7 +301,16 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         for task in ended:
             if not task.cancelled() and (error := task.exception()) is not None:
                 log.debug("left behind by a consumer that was closed: %r", error)
-        await self._client.close()
+        await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        """Close the connections, within a bound: whoever restores waits for it."""
+        closing = asyncio.ensure_future(self._client.close())
+        ended, _ = await asyncio.wait([closing], timeout=_ABANDON_SECONDS)
+        if ended:
+            closing.result()
+        else:
+            closing.cancel()
 
 
 def _is_data(fetched: Any, wire: Any) -> bool:
