@@ -6,6 +6,7 @@ On a broker that makes any topic a client asks for, and takes sessions of two se
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from operators import LinearAttention, Mean
 from operators.operator import Batch, State
 from pipeline.core.batch import Floats
 from pipeline.edges.broker import EmbeddedKafka
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.commit import Committer
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.restore import Restore
@@ -98,6 +100,22 @@ def test_an_error_of_the_coordinator_does_not_stop_the_worker(site: Site) -> Non
             site.send(5)
             await drained(site, plane)
         assert _games(site) == [1, 2, 3, 4, 5]
+
+    scenario(work)
+
+
+def test_a_broker_that_never_answers_a_question_ends_the_worker(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = threading.Event()
+    monkeypatch.setattr(Admin, "bounds", lambda *_: answer.wait())
+
+    async def work() -> None:
+        try:
+            async with running(site.app(broker_timeout="1s")) as plane:
+                error = await ended(plane)
+        finally:
+            answer.set()
+        assert isinstance(error, KafkaStateError)
+        assert "did not answer within 1 s" in error.cause
 
     scenario(work)
 

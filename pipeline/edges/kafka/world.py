@@ -15,7 +15,7 @@ from pipeline.core.partition import Partition
 from pipeline.edges.kafka.admin import Admin, TopicInfo
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
-from pipeline.edges.kafka.errors import Failed
+from pipeline.edges.kafka.errors import Failed, Unreachable
 from pipeline.edges.kafka.producer import Deadlines
 from pipeline.edges.metrics import Metrics
 
@@ -64,8 +64,18 @@ class World:
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
 
     async def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Call the blocking admin client; its calls take turns."""
-        return await asyncio.get_running_loop().run_in_executor(self._asking, lambda: question(*args, **kwargs))
+        """Call the blocking admin client; its calls take turns.
+
+        Raises:
+            Unreachable: it did not answer in time, or the broker did not.
+        """
+        patience = self.app.broker_timeout
+        try:
+            async with asyncio.timeout(patience):
+                return await asyncio.get_running_loop().run_in_executor(self._asking, lambda: question(*args, **kwargs))
+        except TimeoutError as error:
+            what = f"the broker at {self.settings.bootstrap_servers} was asked something and did not answer"
+            raise Unreachable(f"{what} within {patience:g} s", "see that it is up and reachable") from error
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """Start background work whose failure ends the worker."""
