@@ -299,11 +299,11 @@ class Changelog:
 
     def _apply_ids(self, keys: list[bytes], values: list[bytes | None]) -> None:
         """Those of a table that looks for duplicates no more are let be."""
-        pages = [value for value in values if value is not None]
-        if any(len(key) != _NUMBER.size for key in keys) or not are_pages(pages):
+        pages = [(key, value) for key, value in zip(keys, values, strict=True) if value is not None]
+        if any(len(key) != _NUMBER.size for key in keys) or not are_pages([value for _, value in pages]):
             raise self._foreign(IDS)
         if self._state.seen is not None:
-            self._state.seen.restore_pages(pages)
+            self._state.seen.restore_pages((_NUMBER.unpack(key)[0], value) for key, value in pages)
 
     def _foreign(self, key: bytes | None) -> KafkaStateError:
         name = self._state.table.name

@@ -49,7 +49,7 @@ class Seen:
         self._times: Floats = np.zeros(0)
         self._batch: dict[bytes, tuple[int, float]] = {}
         self._changed: set[int] = set()
-        self._logged: list[Slots] = []
+        self._logged: list[tuple[int, Slots]] = []
 
     # Deciding
 
@@ -138,20 +138,24 @@ class Seen:
         number, self._forgotten = self._forgotten, 0
         return number
 
-    def restore_pages(self, contents: Iterable[bytes]) -> None:
-        """Take in pages as :meth:`take_changed` gave them, also those of another window."""
-        self._logged += [np.frombuffer(raw, _SLOT) for raw in contents]
+    def restore_pages(self, pages: Iterable[tuple[int, bytes]]) -> None:
+        """Take in pages as :meth:`take_changed` gave them, number and content, also those of another window."""
+        self._logged += [(number, np.frombuffer(raw, _SLOT)) for number, raw in pages]
 
     def restored(self) -> None:
-        """All pages are in."""
-        logged, self._logged = np.concatenate([np.empty(0, _SLOT), *self._logged]), []
-        logged = logged[logged["next"] > 0]
-        logged = logged[np.argsort(logged["next"])]
+        """All pages are in. Ids that another window had in another page are logged with the next change."""
+        pages = np.repeat(np.array([number for number, _ in self._logged], np.int64), _PAGE_SLOTS)
+        logged, self._logged = np.concatenate([np.empty(0, _SLOT), *(slots for _, slots in self._logged)]), []
+        order = np.argsort(logged["next"])
+        order = order[logged["next"][order] > 0]
+        logged, pages = logged[order], pages[order]
         events = zip((logged["next"] - 1).tolist(), logged["time"].tolist(), strict=True)
         self._batch = dict(zip(logged["mark"].tolist(), events, strict=True))
         self.settle()
-        self.take_changed()
         self.take_forgotten()
+        places = (logged["next"] - 1) % len(self._slots)
+        moved = (places // _PAGE_SLOTS != pages) & (self._slots["next"][places] == logged["next"])
+        self._changed = set((places[moved] // _PAGE_SLOTS).tolist())
 
     def __len__(self) -> int:
         return len(self._last)

@@ -101,15 +101,15 @@ def test_it_is_what_a_plain_loop_finds_wherever_batches_and_restarts_fall(
             log |= zip(*seen.take_changed(), strict=True)
             assert all(len(page) == PAGE_BYTES for page in log.values())
             seen = restored(dedupe, log)
+            assert seen.take_changed() == ([], [])
     assert tried == oracle(events, dedupe.reach, dedupe.seconds)
     assert len(seen) <= dedupe.reach + 63
 
 
 def restored(dedupe: Dedupe, log: dict[int, bytes]) -> Seen:
     seen = Seen(dedupe)
-    seen.restore_pages(log.values())
+    seen.restore_pages(log.items())
     seen.restored()
-    assert seen.take_changed() == ([], [])
     return seen
 
 
@@ -127,6 +127,21 @@ def test_another_window_goes_on_with_what_the_old_one_logged(before: int, after:
     kept = min(before, after)
     assert fold(seen, names[-kept // 2 :], 500) == [False] * (kept // 2)
     assert fold(seen, names[:100], 900) == [True] * 100
+
+
+@pytest.mark.parametrize(("before", "after", "first"), [(1_000, 700, 2_000), (300, 1_000, 3_000)])
+def test_what_another_window_moves_in_the_ring_is_logged_before_it_is_overwritten(
+    before: int, after: int, first: int
+) -> None:
+    seen, log, names = Seen(Dedupe("id", window=before)), dict[int, bytes](), [str(n) for n in range(500)]
+    fold(seen, names, first)
+    log |= zip(*seen.take_changed(), strict=True)
+    for turn in range(3):
+        seen = restored(Dedupe("id", window=after), log)
+        assert fold(seen, [f"new {turn}"] * 20, first + 500 + 20 * turn) == [True] + [False] * 19
+        log |= zip(*seen.take_changed(), strict=True)
+    seen = restored(Dedupe("id", window=after), log)
+    assert fold(seen, names[-200:], first + 560) == [False] * 200
 
 
 @pytest.mark.parametrize("size", [1, 7, 400])
