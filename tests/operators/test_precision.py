@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from operators import Ewma, Ewvar, LinearAttention, MovingMean
+from operators import Count, Ewma, Ewvar, LinearAttention, Mean, Memory, MovingMean, Operator, Sum, Var
 from operators.columns.grouping import group
 from operators.columns.scan import running_sums
 from tests.operators.catalogue import expect
@@ -81,3 +81,26 @@ def test_a_fading_variance_far_from_0_has_all_its_digits(alpha: float) -> None:
         mean = sum(w * Fraction(value) for w, value in zip(weights, x, strict=False)) / sum(weights)
         square = sum(w * (Fraction(value) - mean) ** 2 for w, value in zip(weights, x, strict=False))
         assert variance == pytest.approx(float(square / sum(weights)), rel=1e-12, abs=0.0)
+
+
+@pytest.mark.parametrize(
+    ("operator", "expected"),
+    [
+        (Count(), Fraction(10**9 + 1)),
+        (Sum(value="x"), Fraction(1500 * 10**9 + 2500)),
+        (Mean(value="x"), Fraction(1500 * 10**9 + 2500, 10**9 + 1)),
+        # The sample variance of n equal numbers and one at a distance d from them is d^2 / (n + 1).
+        (Var(value="x"), Fraction(1000**2, 10**9 + 1)),
+    ],
+)
+def test_an_event_after_a_thousand_million_counts_for_what_it_is(operator: Operator, expected: Fraction) -> None:
+    memory = Memory(operator)
+    memory.fold(["k"] * 15_625, {"x": np.full(15_625, 1500.0)}, each=False)
+    for _ in range(6):  # 15,625 = 5^6, and 10^9 = 5^6 * 2^6 * 10^3
+        memory.merge(Memory.from_bytes(memory.to_bytes(), operator))
+    thousandth = memory.to_bytes()
+    for _ in range(999):
+        memory.merge(Memory.from_bytes(thousandth, operator))
+    memory.fold(["k"], {"x": np.array([2500.0])}, each=False)
+    (result,) = parts(memory.read(["k"]))[""].tolist()
+    assert abs(Fraction(result) - expected) <= Fraction(1, 10**12) * expected
