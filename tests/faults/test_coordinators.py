@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
 
 from pipeline.edges.broker import EmbeddedKafka
 from tests.faults.arena import CONFIG, Arena, until
@@ -41,7 +42,24 @@ def arena(nodes: dict[int, EmbeddedKafka], tmp_path: Path, topic_prefix: str) ->
 
 
 def coordinators(arena: Arena) -> tuple[int, list[int]]:
-    """The node of the group, and those of the transactions, the one with most of them first."""
+    """The node of the group, and those of the transactions, the one with most of them first.
+
+    A node that has died is asked too, until the others have noticed.
+    """
+    found: list[tuple[int, list[int]]] = []
+
+    def told() -> bool:
+        try:
+            found.append(_coordinators(arena))
+        except (KafkaError, ValueError):
+            return False
+        return True
+
+    until(told, 120, "all nodes that are left say what they coordinate")
+    return found[-1]
+
+
+def _coordinators(arena: Arena) -> tuple[int, list[int]]:
     admin = KafkaAdminClient(bootstrap_servers=arena.brokers)
     try:
         transactions = {
@@ -59,11 +77,19 @@ def coordinators(arena: Arena) -> tuple[int, list[int]]:
         admin.close()
 
 
+def outputs(arena: Arena) -> int:
+    """How many results there are; 0 while the node that has died is still asked for them."""
+    try:
+        return arena.outputs("player")
+    except KafkaError:
+        return 0
+
+
 def strike(arena: Arena, node: int, nodes: dict[int, EmbeddedKafka]) -> None:
     """Kill a node, see that the others do its work, and start it again."""
-    nodes[node].kill()
     enough = arena.outputs("player") + RESULTS
-    until(lambda: arena.outputs("player") > enough, 120, "the other nodes go on")
+    nodes[node].kill()
+    until(lambda: outputs(arena) > enough, 120, "the other nodes go on")
     group, transactions = coordinators(arena)
     assert node not in (group, *transactions)
     nodes[node].start(START_SECONDS)
