@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
@@ -146,13 +147,19 @@ async def running(app: App, plane_type: type[Plane] = Plane) -> AsyncIterator[Pl
 
 
 async def refusal(app: App, plane_type: type[Plane] = Plane) -> StreamfoldError:
-    """What a worker of this app ends with."""
+    """What a worker of this app ends with; it leaves no client behind."""
+    before = _clients()
     try:
         async with asyncio.timeout(PATIENCE), running(app, plane_type) as plane:
             await plane.run()
     except StreamfoldError as error:
+        await until(lambda: _clients() <= before, "its clients have ended")
         return error
     raise AssertionError("the worker ended by itself")
+
+
+def _clients() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("kafka-io")}
 
 
 async def ended(plane: Plane, seconds: float = PATIENCE) -> StreamfoldError:

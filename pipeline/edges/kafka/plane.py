@@ -78,7 +78,11 @@ class Plane:
         """
         self._crashed = asyncio.get_running_loop().create_future()
         admin = Admin(self.settings, self.app.start_timeout)
-        topics = await asyncio.to_thread(prepare, admin, self.app)
+        try:
+            topics = await asyncio.to_thread(prepare, admin, self.app)
+        except Exception:
+            await asyncio.to_thread(admin.close)
+            raise
         self._consumer = ColumnarConsumer.member(self.settings, self.app)
         self.world = World(
             self.app,
