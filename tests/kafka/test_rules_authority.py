@@ -6,15 +6,19 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewPartitions
 
 from operators import Count, MovingMean
+from pipeline.edges.kafka import restore
 from pipeline.edges.kafka.admin import TopicSpec
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.commit import Committer
 from pipeline.edges.kafka.producer import TransactionalProducer
 from pipeline.edges.kafka.restore import Restore
+from pipeline.edges.kafka.world import World
 from pipeline.errors import KafkaStateError
 from tests.kafka.clients import unique
 from tests.kafka.pipelines import Site, drained, ended, refusal, running, scenario, until
@@ -58,6 +62,31 @@ def test_offsets_that_someone_moved_are_refused_naming_both(site: Site) -> None:
         assert "reset" in refused.mend
         assert site.committed() == 2
         assert _games(site) == [1, 2, 3, 4, 5]
+
+    scenario(work)
+
+
+def test_an_own_offset_from_before_the_states_is_one_that_the_coordinator_has_not_caught_up_with(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[OffsetAndMetadata | None] = []
+    commit_of = World.commit_of
+
+    async def stale(world: World, tp: TopicPartition) -> OffsetAndMetadata | None:
+        found = await commit_of(world, tp)
+        asked.append(found)
+        return found if found is None or found.offset != 5 else OffsetAndMetadata(2, found.metadata)
+
+    async def work() -> None:
+        await _folded(site, 5)
+        site.send(1)
+        monkeypatch.setattr(restore, "_AGREE_SECONDS", 0.5)
+        monkeypatch.setattr(World, "commit_of", stale)
+        async with running(site.app()) as plane:
+            await drained(site, plane)
+        assert asked[0] == OffsetAndMetadata(5, "streamfold")
+        assert site.committed() == 6
+        assert _games(site) == [1, 2, 3, 4, 5, 6]
 
     scenario(work)
 

@@ -19,6 +19,9 @@ from pipeline.core.partition import Cut
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.producer import Deadlines, TransactionalProducer
 
+OWN = "streamfold"
+"""Stands beside every offset that is committed here, as its metadata; not beside one that someone moved."""
+
 
 def transactional_id(app: str, tp: TopicPartition) -> str:
     """Of the task that owns a source partition. Frozen: changing it would take away the fence between versions."""
@@ -86,7 +89,7 @@ class Committer:
 
     async def add_offset(self, cut: Cut) -> None:
         """Step 5."""
-        await self.producer.add_offset(self._tp, cut.next_offset, self._group)
+        await self.producer.add_offset(self._tp, cut.next_offset, self._group, OWN)
 
     async def end(self) -> None:
         """Step 6."""

@@ -25,6 +25,7 @@ from aiokafka.errors import (
     RecordTooLargeError,
     TopicAuthorizationFailedError,
 )
+from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.batch import Headers, WireBatch
 from pipeline.edges.kafka.client import ClientSettings
@@ -166,6 +167,11 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         """The offset that the next drain starts at; None if ``tp`` is not assigned or was never sought."""
         state = self._state(tp)
         return state.position if state is not None and state.has_valid_position else None
+
+    async def commit_of(self, tp: TopicPartition) -> OffsetAndMetadata | None:
+        """The group's committed offset of a partition and its metadata, as its coordinator says now."""
+        found: dict[TopicPartition, OffsetAndMetadata] = await self._coordinator.fetch_committed_offsets([tp])
+        return found.get(tp)
 
     async def shutdown(self, timeout: float = 3.0) -> None:
         """Leave the group and close, within ``timeout`` seconds or little more.

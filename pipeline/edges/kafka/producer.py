@@ -29,6 +29,7 @@ from aiokafka.errors import (
 from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager, TransactionResult, TransactionState
+from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, RecordTooLarge, TransactionError
@@ -158,11 +159,11 @@ class TransactionalProducer:
                     raise error
             self._require(TransactionState.IN_TRANSACTION)
 
-    async def add_offset(self, tp: TopicPartition, offset: int, group: str) -> None:
+    async def add_offset(self, tp: TopicPartition, offset: int, group: str, metadata: str = "") -> None:
         """Make the group's committed offset of a source partition part of the transaction."""
         async with self._bounded("adding the source offset"):
             self._require_acknowledged()
-            await self._producer.send_offsets_to_transaction({tp: offset}, group)
+            await self._producer.send_offsets_to_transaction({tp: OffsetAndMetadata(offset, metadata)}, group)
 
     async def commit(self) -> None:
         """Commit. Raises `InDoubt` if the outcome is unknown, `Failed` or `Fenced` if nothing was committed."""

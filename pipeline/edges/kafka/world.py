@@ -9,6 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
+from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.config.model import App, Stream
 from pipeline.core.partition import Partition
@@ -83,18 +84,22 @@ class World:
         task.add_done_callback(self._done)
         return task
 
-    async def committed(self, tp: TopicPartition) -> int | None:
-        """The group's committed offset of a source partition; None if there is none.
+    async def commit_of(self, tp: TopicPartition) -> OffsetAndMetadata | None:
+        """The group's committed offset of a source partition and its metadata; None if there is none.
 
         Raises:
             Failed: the broker did not answer in time.
         """
         try:
             async with asyncio.timeout(self.deadlines.request):
-                offset: int | None = await self.consumer.committed(tp)
-                return offset
+                return await self.consumer.commit_of(tp)
         except (KafkaError, TimeoutError, OSError) as error:
             raise Failed(f"the committed offset of {tp.topic}-{tp.partition} can't be read: {error!r}") from error
+
+    async def committed(self, tp: TopicPartition) -> int | None:
+        """The group's committed offset alone."""
+        found = await self.commit_of(tp)
+        return None if found is None else found.offset
 
     async def close(self) -> None:
         """Let the threads go, and the administrator unless a call of its hangs."""
