@@ -26,6 +26,7 @@ AGAIN = 5
 NEW = 100
 """One new key comes for so many that are there."""
 _CHUNK = 100_000
+_COUNT_SECONDS = 30.0
 
 CONFIG = """\
 [app]
@@ -109,6 +110,7 @@ class Measurement:
             self.results.empty = watched.memory
             watched.peak()
             self._phase("the first event of each key", watched)
+            self._counted(watched)
             self.results.state = watched.metric("state_bytes")
             watched.worker.stop()
 
@@ -131,11 +133,18 @@ class Measurement:
         with self._worker("evict") as watched:
             self._await_ready('restore with `max_keys` and `on_full = "evict"`', watched)
             self._phase(f"{self.results.brought:,} new keys, as many evicted", watched)
-            self.results.left = watched.metric("keys")
             self.results.evicted = watched.metric("dropped_keys_total")
+            self.results.left = self._counted(watched)
             watched.worker.stop()
         if (self.results.left, self.results.evicted) != (self.results.keys, self.results.brought):
             raise RunError(f"{self.results.evicted:,} keys were evicted, {self.results.left:,} were left")
+
+    def _counted(self, watched: Watched) -> int:
+        """How many keys the worker says it has, once it has counted them: it does so now and then."""
+        deadline = time.monotonic() + _COUNT_SECONDS
+        while (found := watched.metric("keys")) != self.results.keys and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return found
 
     def _await_ready(self, what: str, watched: Watched) -> None:
         self._say(what)
