@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 
 from operators import Count
 from pipeline import App, Stream, Table
 from pipeline.core.changelog import FORMAT, Changelog, Meta
 from pipeline.core.partition import Partition, TablePartition
 from pipeline.edges.kafka.admin import Bounds, TopicInfo
-from pipeline.edges.kafka.authority import contradictions, grown, strange
+from pipeline.edges.kafka.authority import catching_up, contradictions, grown, strange
+from pipeline.edges.kafka.commit import OWN
 
 STREAM = Stream("scores", topic="scores")
 TP = TopicPartition("scores", 1)
@@ -120,3 +122,25 @@ def test_all_that_contradicts_is_told(
     assert len(causes) == len(whys)
     for why, cause in zip(whys, causes, strict=True):
         assert why in cause
+
+
+@pytest.mark.parametrize(
+    ("written", "commit", "expected"),
+    [
+        ([5], OffsetAndMetadata(4, OWN), True),
+        ([5], OffsetAndMetadata(5, OWN), False),
+        ([5], OffsetAndMetadata(6, OWN), False),
+        ([5], OffsetAndMetadata(4, ""), False),
+        ([5], None, False),
+        ([5, 6], OffsetAndMetadata(4, OWN), False),
+        ([5, None], OffsetAndMetadata(4, OWN), False),
+        ([None], OffsetAndMetadata(4, OWN), False),
+    ],
+)
+def test_an_older_offset_of_our_own_is_one_that_nobody_moved(
+    written: list[int | None], commit: OffsetAndMetadata | None, expected: bool
+) -> None:
+    metas = {
+        name: None if offset is None else _meta(name, offset) for name, offset in zip(NAMES, written, strict=False)
+    }
+    assert catching_up(metas, commit) is expected

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.changelog import Meta
 from pipeline.core.partition import TablePartition
 from pipeline.edges.kafka.admin import Bounds, TopicInfo
+from pipeline.edges.kafka.commit import OWN
 from pipeline.errors import KafkaStateError
 
 Troubles = Iterator[KafkaStateError]
@@ -66,6 +68,19 @@ def strange(
             yield KafkaStateError(
                 f"{info.name}-{tp.partition} should hold {meta.keys} keys, not {table.state.live}", _RESET
             )
+
+
+def catching_up(metas: Mapping[str, Meta | None], commit: OffsetAndMetadata | None) -> bool:
+    """Whether the group's offset is one that we committed before the state's, so that nobody has moved it.
+
+    Its coordinator has not caught up: older brokers say that a transaction is finished a moment before its offset can
+    be read, and one that was killed under load has given offsets of long ago for minutes.
+    """
+    written = {None if meta is None else meta.next_offset for meta in metas.values()}
+    if commit is None or commit.metadata != OWN or len(written) != 1:
+        return False
+    (position,) = written
+    return position is not None and commit.offset < position
 
 
 def contradictions(

@@ -20,9 +20,8 @@ from pipeline.core.changelog import Meta
 from pipeline.core.config.model import Stream
 from pipeline.core.partition import Identity, Partition, TablePartition
 from pipeline.edges.kafka.admin import Bounds, Isolation, TopicInfo
-from pipeline.edges.kafka.authority import Troubles, contradictions, grown, strange
+from pipeline.edges.kafka.authority import Troubles, catching_up, contradictions, grown, strange
 from pipeline.edges.kafka.client import ClientSettings
-from pipeline.edges.kafka.commit import OWN
 from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import Failed, PartitionError
 from pipeline.edges.kafka.world import World
@@ -156,28 +155,15 @@ class Restore:
         """The position to go on from, and the committed offset, None if it has to be written first."""
         commit = await self._world.commit_of(self.tp)
         deadline = time.monotonic() + _AGREE_SECONDS
-        positions = {None if meta is None else meta.next_offset for meta in metas.values()}
-        while True:
-            committed = None if commit is None else commit.offset
-            trouble = next(contradictions(self.tp, metas, committed, source), None)
-            if trouble is None:
-                break
-            # Older brokers say that a transaction is finished a moment before its offset can be read.
-            late = len(positions) == 1 and not positions & {None, committed} and commit is not None
-            if not late:
-                raise trouble
-            if time.monotonic() > deadline:
-                (ahead,) = positions
-                if commit is None or commit.metadata != OWN or commit.offset > (ahead or 0):
-                    raise trouble
-                # One that we committed ourselves before the state's: nobody moved it, a coordinator that came back from
-                # a crash has not caught up. The state was written with the newer one.
-                log.warning("%s-%s: the group still says %s, the state %s", *self.tp, commit.offset, ahead)
-                commit = None
-                continue
+        while catching_up(metas, commit) and time.monotonic() < deadline:
             await asyncio.sleep(0.2)
             commit = await self._world.commit_of(self.tp)
-        (position,) = positions
+        if commit is not None and catching_up(metas, commit):
+            log.warning("%s-%s: the group still says %s; going on from the state", *self.tp, commit.offset)
+            commit = None
+        committed = None if commit is None else commit.offset
+        _refuse(contradictions(self.tp, metas, committed, source))
+        (position,) = {None if meta is None else meta.next_offset for meta in metas.values()}
         if position is not None:
             return position, committed
         return (source.start if self._stream.start == "earliest" else source.end), None
