@@ -12,10 +12,10 @@ import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from itertools import chain, repeat
+from itertools import repeat
 from typing import Any
 
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import TopicPartition
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     InvalidProducerEpoch,
@@ -27,12 +27,12 @@ from aiokafka.errors import (
     TransactionalIdAuthorizationFailed,
 )
 from aiokafka.producer.message_accumulator import BatchBuilder
-from aiokafka.producer.sender import Sender
-from aiokafka.producer.transaction_manager import TransactionManager, TransactionResult, TransactionState
+from aiokafka.producer.transaction_manager import TransactionState
 from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, RecordTooLarge, TransactionError
+from pipeline.edges.kafka.sending import Producer, see
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class TransactionalProducer:
     Made by `fence`. One coroutine at a time. After any error: `abort`, `close`, and fence a new one.
     """
 
-    def __init__(self, producer: _Producer, deadlines: Deadlines, limits: Mapping[str, int]) -> None:
+    def __init__(self, producer: Producer, deadlines: Deadlines, limits: Mapping[str, int]) -> None:
         self._producer = producer
         self._deadlines = deadlines
         self._limits = limits
@@ -93,7 +93,7 @@ class TransactionalProducer:
         Raises `Failed` (`Fenced` if another took the id at the same moment).
         """
         deadlines = deadlines or Deadlines()
-        self = cls(_Producer(settings, transactional_id, deadlines), deadlines, limits or {})
+        self = cls(_producer(settings, transactional_id, deadlines), deadlines, limits or {})
         self._deadline = time.monotonic() + deadlines.commit
         try:
             async with self._bounded(f"fencing {transactional_id}"):
@@ -245,7 +245,7 @@ class TransactionalProducer:
     def _forget(self) -> None:
         for _, ack in self._acks:
             ack.cancel()
-            _see(ack)
+            see(ack)
         self._acks = []
 
     @asynccontextmanager
@@ -275,6 +275,12 @@ class TransactionalProducer:
         return Failed(f"{what}: {error!r}")
 
 
+def _producer(settings: ClientSettings, transactional_id: str, bounds: Deadlines) -> Producer:
+    return Producer(
+        settings, transactional_id, batch_bytes=BATCH_BYTES, request=bounds.request, transaction=bounds.transaction
+    )
+
+
 def _new_batch(size: int) -> BatchBuilder:
     return BatchBuilder(size, 0, is_transactional=True)
 
@@ -286,119 +292,3 @@ def _sealed(batch: BatchBuilder, count: int, topic: str, end: int, limit: int | 
     batch._relative_offset = count
     batch.close()
     return batch
-
-
-def _see(future: asyncio.Future[Any] | None) -> None:
-    """Retrieve the exception of a future that no one waits for any more, or the loop reports it as lost."""
-    if future is not None and future.done() and not future.cancelled():
-        future.exception()
-
-
-class _Producer(AIOKafkaProducer):  # type: ignore[misc]
-    """aiokafka's producer with our transaction manager and sender in place of its own."""
-
-    def __init__(self, settings: ClientSettings, transactional_id: str, deadlines: Deadlines) -> None:
-        super().__init__(
-            **settings.for_aiokafka(),
-            acks="all",
-            linger_ms=0,
-            max_batch_size=BATCH_BYTES,
-            request_timeout_ms=int(deadlines.request * 1000),
-            transactional_id=transactional_id,
-        )
-        self.transactions = _Transactions(transactional_id, int(deadlines.transaction * 1000))
-        self._txn_manager = self._message_accumulator._txn_manager = self.transactions
-        self.sender = self._sender = _Sender(
-            self.client,
-            acks=-1,
-            txn_manager=self.transactions,
-            message_accumulator=self._message_accumulator,
-            retry_backoff_ms=100,
-            request_timeout_ms=self._request_timeout_ms,
-        )
-
-    @property
-    def fatal(self) -> BaseException | None:
-        """What the sender died of, down to the broker's word."""
-        routine = self.sender.sender_task
-        if routine is None or not routine.done() or routine.cancelled():
-            return None
-        error: BaseException | None = routine.exception()
-        return error.__cause__ or error if error is not None else None
-
-    def see_drains(self) -> None:
-        """Of a batch that is refused before it is sent, its acknowledgement tells: nobody waits for the sending too."""
-        for batch in chain.from_iterable(self._message_accumulator._batches.values()):
-            batch._drain_waiter.add_done_callback(_see)
-
-    async def close(self, timeout: float) -> None:
-        """Close without flushing: aiokafka's `stop` waits for batches that no one will ever take."""
-        if self._closed:
-            return
-        self._closed: bool | None = True
-        await self.sender.shut(timeout)
-        _see(self.transactions.wait_for_transaction_end())
-        for batches in self._message_accumulator._batches.values():
-            for batch in batches:
-                _see(batch._drain_waiter)
-        closing = asyncio.ensure_future(self.client.close())
-        await asyncio.wait([closing], timeout=timeout)
-
-
-class _Transactions(TransactionManager):  # type: ignore[misc]
-    """Counts sequence numbers the way the broker does."""
-
-    def error_transaction(self, exc: BaseException) -> None:
-        """Fail the transaction. Whoever does not get as far as to wait for its end hears of it elsewhere."""
-        super().error_transaction(exc)
-        _see(self._transaction_waiter)
-
-    def fatal_error(self, exc: BaseException) -> None:
-        """Fail for good. Each request under way may hear of it, and each time the one before is forgotten."""
-        super().fatal_error(exc)
-        _see(self._transaction_waiter)
-
-    def increment_sequence_number(self, tp: TopicPartition, increment: int) -> None:
-        """After 2**31 - 1 comes 0; aiokafka goes on with the smallest negative number, and the broker refuses that."""
-        self._sequence_numbers[tp] = (self._sequence_numbers[tp] + increment) % 2**31
-
-
-class _Sender(Sender):  # type: ignore[misc]
-    """Counts the requests that end a transaction, and knows its own tasks so that it can be shut within a bound."""
-
-    def __init__(self, client: Any, **arguments: Any) -> None:
-        super().__init__(client, **arguments)
-        self.ends = 0
-        self._requests: set[asyncio.Task[Any]] = set()
-
-    async def shut(self, timeout: float) -> None:
-        """Stop sending: let the requests under way finish for ``timeout`` seconds, then cancel them."""
-        if self._sender_task is None:
-            return
-        self._sender_task.cancel()
-        running = {self._sender_task, *self._requests}
-        _, running = await asyncio.wait(running, timeout=timeout)
-        for task in running:
-            task.cancel()
-        if running:
-            await asyncio.wait(running, timeout=timeout)
-
-    def _maybe_do_transactional_request(self) -> asyncio.Task[Any] | None:
-        task: asyncio.Task[Any] | None = super()._maybe_do_transactional_request()
-        if task is not None:
-            self._track(task)
-        return task
-
-    async def _send_produce_req(self, node_id: int, batches: Any) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._track(task)
-        await super()._send_produce_req(node_id, batches)
-
-    async def _do_txn_commit(self, commit_result: TransactionResult) -> None:
-        self.ends += 1
-        await super()._do_txn_commit(commit_result)
-
-    def _track(self, task: asyncio.Task[Any]) -> None:
-        self._requests.add(task)
-        task.add_done_callback(self._requests.discard)
