@@ -81,7 +81,8 @@ def _added(groups: Groups, high: Floats, low: Floats, terms: Floats) -> bool:
     """
     if len(terms) == 0:
         return True
-    size = np.frexp(np.maximum.reduceat(np.abs(terms), groups.start, axis=0))[1]
+    bits = np.abs(terms).view(np.int64)  # in the order of the numbers, and twice as quick to compare
+    size = np.frexp(np.maximum.reduceat(bits, groups.start, axis=0).view(np.float64))[1]
     size += np.frexp(groups.count)[1].reshape(-1, *(1 for _ in terms.shape[1:]))
     if int(size.max()) > _LARGEST:
         return False
