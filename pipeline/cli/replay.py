@@ -61,6 +61,7 @@ def command(
     from rich.console import Console  # noqa: PLC0415  `streamfold --help` is to be quick
     from rich.progress import track  # noqa: PLC0415
 
+    from pipeline.core.config.repartition import rewritten  # noqa: PLC0415
     from pipeline.edges.interruptions import Interruptions  # noqa: PLC0415
     from pipeline.edges.kafka.admin import Admin  # noqa: PLC0415
     from pipeline.edges.kafka.client import ClientSettings  # noqa: PLC0415
@@ -70,6 +71,7 @@ def command(
     app = config.app
     if table is not None and table not in app.tables:
         raise InputError(f"--table: {unknown('table', table, list(app.tables))}")
+    app = rewritten(app)
     settings = ClientSettings.of(app)
     tables = app.tables.values()
     with closing(Admin(settings, app.start_timeout)) as admin:

@@ -29,14 +29,21 @@ class DeadLetter:
 
 
 def dead_letter(
-    reject: Reject, batch: WireBatch, stream: str, *, limit: int, states: Mapping[str, str], replays: int = 0
+    reject: Reject,
+    batch: WireBatch,
+    stream: str,
+    *,
+    limit: int,
+    states: Mapping[str, str],
+    replays: int = 0,
+    origin: Headers = (),
 ) -> DeadLetter:
     """The dead letter of a bad event, at most ``limit`` bytes as a record batch of its own.
 
     What doesn't fit is cut, the event's own headers first, then the value and then the key, and the header
     ``truncated`` names which. ``table`` is there only if the event was bad for one table alone, ``replays`` if it had
     been replayed before, so many times; ``time`` is the record's timestamp; ``state`` names those of the tables'
-    ``states`` that lack the event.
+    ``states`` that lack the event; ``origin`` are headers that say where an event came from that was sent on.
     """
     headers: list[tuple[str, bytes | None]] = [
         ("reason", reject.reason.encode()),
@@ -46,6 +53,7 @@ def dead_letter(
         ("partition", b"%d" % batch.partition),
         ("offset", b"%d" % batch.offsets[reject.index]),
         ("time", _rfc3339(batch.timestamps[reject.index]).encode()),
+        *origin,
     ]
     lacking = states.values() if reject.table is None else [states[reject.table]]
     headers.append(("state", names(lacking)))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.core.batch import Deletes, Events, Ints, Reject, WireBatch
+from pipeline.core.batch import Deletes, Events, Headers, Ints, Reject, WireBatch
 from pipeline.core.formats.binary import BinaryFormat
 from pipeline.core.formats.document import DocumentFormat
+from pipeline.core.formats.forwarded import ForwardedFormat
 from pipeline.core.formats.parsed import UNITS, Format, pick, places_without
 
 if TYPE_CHECKING:
@@ -74,6 +75,10 @@ class Decoder:
         others = [flaws.get(reject.index, reject) for reject in rejects if reject.index not in deleted]
         return Deletes(places, [batch.keys[place] or b"" for place in places]), others
 
+    def origin(self, value: bytes | None) -> Headers:
+        """Headers that say in which topic, partition and offset an event was first, if this one was sent on."""
+        return self._format.origin(value) if isinstance(self._format, ForwardedFormat) else []
+
     def key_evidence(self, batch: WireBatch, events: Events) -> int | None:
         """Where in the batch the first event is whose record key is null or isn't the field's bytes.
 
@@ -102,6 +107,8 @@ class Decoder:
 
 
 def _format(stream: Stream, scalars: Collection[str], vectors: Mapping[str, int], ids: Collection[str]) -> Format:
+    if stream.internal:
+        return ForwardedFormat(stream.origin.topic, scalars, vectors, ids)
     units = UNITS[stream.time_unit]
     match stream.format:
         case "json" | "msgpack" as codec:

@@ -5,29 +5,24 @@ No network here: wire batches go in, a :class:`Cut` comes out.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import repeat
 
-import numpy as np
-
-from pipeline.core.batch import NO_DELETES, Deletes, Events, Floats, Headers, Ints, Reject, WireBatch
-from pipeline.core.changelog import FORMAT, Changelog, Meta
-from pipeline.core.config.model import App, Stream, Table
+from pipeline.core.batch import NO_DELETES, Deletes, Events, Reject, WireBatch
+from pipeline.core.changelog import FORMAT, Meta
+from pipeline.core.config.model import App, Stream
 from pipeline.core.dead_letter import dead_letter
 from pipeline.core.decode import Decoder
-from pipeline.core.encode import Encoder, key_text, key_texts, undefined
+from pipeline.core.encode import key_text
 from pipeline.core.formats.parsed import NULL_VALUE
-from pipeline.core.partitioning import Sightings
-from pipeline.core.readout import Result
+from pipeline.core.hop import HopPartition
 from pipeline.core.replay import Replays
-from pipeline.core.state import Folded, TableState
+from pipeline.core.table import Append, Counts, TablePartition
 from pipeline.errors import KafkaStateError, RunError
 
 _LATENCY_SAMPLES = 100
-_SIZE_SAMPLE = 16
+_NONE: Mapping[str, int] = {}
 
 
 class GapError(Exception):
@@ -46,34 +41,6 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Append:
-    """Records for one partition of one topic, in order; ``headers`` are all records' or none's."""
-
-    topic: str
-    partition: int
-    keys: list[bytes | None]
-    values: list[bytes | None]
-    headers: list[Headers] = field(default_factory=list)
-
-
-@dataclass
-class Counts:
-    """What happened since the last cut, for the metrics; ``stamps`` are some of the events' timestamps (ms)."""
-
-    events: int = 0
-    outputs: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    duplicates: Counter[str] = field(default_factory=Counter)
-    forgotten_ids: Counter[str] = field(default_factory=Counter)
-    late: Counter[tuple[str, str]] = field(default_factory=Counter)
-    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
-    undefined: Counter[tuple[str, str]] = field(default_factory=Counter)
-    dead_letters: Counter[tuple[str, str]] = field(default_factory=Counter)
-    changelog_bytes: Counter[str] = field(default_factory=Counter)
-    stamps: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
 class Cut:
     """All that one transaction carries, as copies: folding goes on while it is written."""
 
@@ -83,147 +50,25 @@ class Cut:
     nbytes: int
 
 
-class TablePartition:
-    """One table in one source partition: its state, its changelog, its outputs not yet committed."""
-
-    def __init__(self, app: App, table: Table, partition: int) -> None:
-        self.table = table
-        self.partition = partition
-        self.state = TableState(table)
-        self.changelog = Changelog(self.state)
-        self.sightings = Sightings(self.state.index)
-        self.changelog_topic = app.changelog(table)
-        self.output_topic = app.output(table)
-        self.fingerprint = app.fingerprint(table)
-        self._encoder = Encoder(table.name, _published(table))
-        self._keys: list[bytes | None] = []
-        self._values: list[bytes | None] = []
-
-    def fold(self, events: Events, deletes: Deletes, counts: Counts) -> tuple[list[Reject], int]:
-        """Fold events and drop keys; keep the outputs they make. Returns the refused ones and the outputs' bytes.
-
-        Raises:
-            RunError: there are more keys than the table may have.
-        """
-        folded = self.state.fold(events, deletes)
-        counts.skipped[self.table.name] += folded.skipped
-        counts.duplicates[self.table.name] += folded.duplicates
-        for drop in folded.drops:
-            counts.dropped[self.table.name, drop.reason] += 1
-        if folded.overfull is not None:
-            raise self._full(folded.overfull)
-        if self.table.emit != "every":
-            return folded.rejects, 0
-        keys, values = self._outputs(events, folded, counts)
-        self._keys += keys
-        self._values += values
-        return folded.rejects, _size_of(keys) + _size_of(values)
-
-    def _outputs(
-        self, events: Events, folded: Folded, counts: Counts
-    ) -> tuple[Sequence[bytes], Sequence[bytes | None]]:
-        """Keys and values of each event's record and of a null for each drop, in their order."""
-        keys, values = self._keys_of(events, folded), list[bytes]()
-        if keys:
-            times, offsets = events.times[folded.index], events.offsets[folded.index]
-            values = self._encode(keys, times, offsets, folded.results, counts)
-        if not folded.drops:
-            return keys, values
-        # Of two at one place the drop comes first.
-        places = np.concatenate([[drop.place for drop in folded.drops], events.index[folded.index]])
-        order = np.argsort(places, kind="stable").tolist()
-        all_keys = [*(drop.key for drop in folded.drops), *keys]
-        all_values = [*repeat(None, len(folded.drops)), *values]
-        return [all_keys[i] for i in order], [all_values[i] for i in order]
-
-    def cut(self, meta: Meta, counts: Counts) -> list[Append]:
-        """Records of everything that changed since the last cut."""
-        state = self.state
-        rows, gone = state.take_changed(), state.take_gone()
-        if self.table.emit == "commit":
-            self._keys += [key for key in gone if state.find(key) is None]
-            self._values += [None] * len(self._keys)
-            if len(rows):
-                changed = self._keys_at(rows)
-                times, offsets = state.times[rows], state.offsets[rows]
-                self._keys += changed
-                self._values += self._encode(changed, times, offsets, state.latest(rows), counts)
-        gone_keys, nulls = self.changelog.tombstones(gone)
-        keys, values = self.changelog.changes(rows)
-        ids, pages = self.changelog.ids()
-        key, value = self.changelog.meta_record(meta)
-        log = Append(
-            self.changelog_topic, self.partition, [*gone_keys, *keys, *ids, key], [*nulls, *values, *pages, value]
-        )
-        for name, memory in state.memories.items():
-            counts.late[self.table.name, name] += memory.take_late()
-        if state.seen is not None:
-            counts.forgotten_ids[self.table.name] += state.seen.take_forgotten()
-        out = Append(self.output_topic, self.partition, self._keys, self._values)
-        self._keys, self._values = [], []
-        counts.changelog_bytes[self.table.name] += _size_of(log.keys) + _size_of(log.values)
-        counts.outputs[self.table.name] += len(out.values)
-        return [log, out]
-
-    def record(self, row: int) -> bytes:
-        """The latest output record of a row."""
-        rows = np.array([row])
-        state = self.state
-        keys = self._keys_at(rows)
-        return self._encode(keys, state.times[rows], state.offsets[rows], state.latest(rows), Counts())[0]
-
-    def _full(self, offset: int) -> RunError:
-        table = self.table
-        return RunError(
-            f"table {table.name} is full: it has {table.max_keys} keys in partition {self.partition} of "
-            f"{table.stream.topic}, and the event at offset {offset} brings another",
-            'raise max_keys, or let older keys go: set a ttl, or on_full = "evict"',
-        )
-
-    def _keys_at(self, rows: Ints) -> list[bytes]:
-        return list(map(self.state.index.keys.__getitem__, rows.tolist()))
-
-    def _keys_of(self, events: Events, folded: Folded) -> list[bytes]:
-        if len(folded.index) == len(events):
-            return events.keys
-        return list(map(events.keys.__getitem__, folded.index.tolist()))
-
-    def _encode(
-        self, keys: list[bytes], times: Floats, offsets: Ints, results: Mapping[str, Result], counts: Counts
-    ) -> list[bytes]:
-        for name, result in results.items():
-            if isinstance(result, (np.ndarray, dict)) and (number := undefined(result)):
-                counts.undefined[self.table.name, name] += number
-        return self._encoder.encode(key_texts(keys), times, self.partition, offsets, results)
-
-
-def _size_of(items: Sequence[bytes | None]) -> int:
-    """About how many bytes these are: every sixteenth is looked at, for there is one of them an event."""
-    return _SIZE_SAMPLE * sum(len(item or b"") for item in items[::_SIZE_SAMPLE])
-
-
-def _published(table: Table) -> list[str]:
-    """The operators' fields in the output record, in the order of the table."""
-    return [
-        field
-        for name, operator in table.operators.items()
-        for field, published in ((name, operator.publish != "state"), (f"{name}.state", operator.publish != "readout"))
-        if published
-    ]
-
-
 class Partition:
     """A source partition with all the tables of its topic.
 
-    ``position`` is the offset of the next event to fold; ``committed`` where the last cut that is known to have gone
-    through ended.
+    ``position`` is the offset of the next event to fold. ``targets`` are the numbers of partitions of the topics that
+    hops send events on to.
     """
 
-    def __init__(self, app: App, stream: Stream, partition: int, source_partitions: int) -> None:
+    def __init__(
+        self, app: App, stream: Stream, partition: int, source_partitions: int, targets: Mapping[str, int] = _NONE
+    ) -> None:
         self.app = app
         self.stream = stream
         self.partition = partition
-        self.tables = {table.name: TablePartition(app, table, partition) for table in app.tables_of(stream)}
+        self.tables: dict[str, TablePartition] = {
+            table.name: HopPartition(app, table, partition, targets[app.output(table)])
+            if table.internal
+            else TablePartition(app, table, partition)
+            for table in app.tables_of(stream)
+        }
         shapes = app.fields_read(stream)
         self._decoder = Decoder(
             stream,
@@ -339,6 +184,7 @@ class Partition:
                 limit=self.identity.dead_letter_limit,
                 states=self.identity.changelog_ids,
                 replays=replays.count(reject.index),
+                origin=self._decoder.origin(batch.values[reject.index]),
             )
             self._letters.keys.append(letter.key)
             self._letters.values.append(letter.value)

@@ -15,6 +15,7 @@ from pipeline.core.changelog import Changelog
 from pipeline.core.config.model import Table
 from pipeline.core.decode import MAX_KEY_BYTES
 from pipeline.core.dedupe import PAGE_BYTES
+from pipeline.core.formats.forwarded import ForwardedFormat
 from pipeline.core.memory import Memory
 from pipeline.core.state import TableState
 
@@ -36,6 +37,8 @@ def largest_state(table: Table) -> int:
 
 def largest_output(table: Table) -> int:
     """Bytes of the largest output record, as a record batch of its own."""
+    if table.internal:
+        return OVERHEAD + 2 * MAX_KEY_BYTES + ForwardedFormat.of(table).size
     results = sum(
         2 * (len(name) + _NAME_BYTES) + _NUMBER_BYTES * _numbers(operator, table.shapes(name))
         for name, operator in table.operators.items()

@@ -9,7 +9,8 @@ import pytest
 from operators import Count, KvWindow, MovingMean, MovingSum, Operator
 from pipeline import App
 from pipeline.core.changelog import Changelog
-from pipeline.core.partition import Partition, TablePartition
+from pipeline.core.partition import Partition
+from pipeline.core.table import TablePartition
 from tests.core.lifetimes import STREAM, Log, Sent
 
 OPERATORS: dict[str, Operator] = {

@@ -12,8 +12,9 @@ from operators import Count, Mean, MovingMean, Sum
 from pipeline import App, Stream, Table
 from pipeline.core.batch import WireBatch
 from pipeline.core.changelog import META
-from pipeline.core.partition import Append, Cut, GapError, Identity, Partition
+from pipeline.core.partition import Cut, GapError, Identity, Partition
 from pipeline.core.record_size import largest_output, largest_state
+from pipeline.core.table import Append
 from pipeline.errors import KafkaStateError, RunError
 
 SCORES = Stream("scores", topic="scores")

@@ -11,8 +11,9 @@ import pytest
 from operators import Count, Mean
 from pipeline import App, Dedupe, Stream, Table
 from pipeline.core.batch import Headers, WireBatch
-from pipeline.core.partition import Append, Cut, Identity, Partition
+from pipeline.core.partition import Cut, Identity, Partition
 from pipeline.core.replay import Replay
+from pipeline.core.table import Append
 from pipeline.errors import RunError
 
 STREAM = Stream("scores", topic="scores")

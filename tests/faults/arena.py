@@ -241,17 +241,22 @@ class Arena:
         if self._load_random.random() < bad:
             producer.send(f"{self.source}-{stream}", key=key.encode(), value=self._load_random.choice(BAD))
             return
-        producer.send(f"{self.source}-{stream}", key=key.encode(), value=json.dumps({"x": x}).encode())
+        record_key, value = self.record(stream, key, x)
+        producer.send(f"{self.source}-{stream}", key=record_key, value=json.dumps(value).encode())
         truth = self.truth[stream][key]
         truth.count += 1
         truth.total += Fraction(x)
+
+    def record(self, stream: str, key: str, x: float) -> tuple[bytes | None, dict[str, object]]:
+        """The record's key and value of an event."""
+        return key.encode(), {"x": x}
 
     # What came out
 
     def drained(self, timeout: float = 60, *, revive: bool = True) -> None:
         """Wait until the group has committed the end of every source partition; workers that ended start again."""
         admin = KafkaConsumer(bootstrap_servers=self.brokers, group_id=self.name, enable_auto_commit=False)
-        parts = [TopicPartition(f"{self.source}-{s}", p) for s, n in self.partitions.items() for p in range(n)]
+        parts = [TopicPartition(topic, p) for topic, n in self.read_topics().items() for p in range(n)]
         deadline = time.monotonic() + timeout
         try:
             while True:
@@ -265,6 +270,10 @@ class Arena:
                 time.sleep(0.25)
         finally:
             admin.close()
+
+    def read_topics(self) -> dict[str, int]:
+        """The topics that workers read, and how many partitions each has."""
+        return {f"{self.source}-{stream}": number for stream, number in self.partitions.items()}
 
     def outputs(self, table: str) -> int:
         """How many records a table's output has, whether committed or not."""

@@ -11,7 +11,8 @@ from aiokafka.structs import OffsetAndMetadata
 from operators import Count
 from pipeline import App, Stream, Table
 from pipeline.core.changelog import FORMAT, Changelog, Meta
-from pipeline.core.partition import Partition, TablePartition
+from pipeline.core.partition import Partition
+from pipeline.core.table import TablePartition
 from pipeline.edges.kafka.admin import Bounds, TopicInfo
 from pipeline.edges.kafka.authority import catching_up, contradictions, grown, strange
 from pipeline.edges.kafka.commit import OWN

@@ -47,6 +47,8 @@ def _stream(stream: Stream) -> Iterator[Problem]:
     for option, field in (("key", stream.key), ("time", stream.time)):
         if field in stream.vectors:
             yield Problem((option,), mismatch(field, "a field that isn't a vector"))
+    if stream.repartition and stream.partitioned_by_key:
+        yield Problem(("repartition",), mismatch(True, "false: partitioned_by_key says that it isn't needed"))
     if stream.key is not None and stream.key == stream.time:
         yield Problem(("time",), mismatch(stream.time, "another field than the key"))
 
@@ -87,10 +89,19 @@ def check_table(table: Table) -> None:
         for name, operator in table.operators.items()
         for problem in _operator(table, name, operator)
     )
-    refuse((*operators, *_ids(table), *_drops(table)))
+    refuse((*operators, *_ids(table), *_drops(table), *_partitions(table)))
+
+
+def _partitions(table: Table) -> Iterator[Problem]:
+    if table.partitions is not None and not table.stream.repartition:
+        why = f"the stream {shown(table.stream.name)} isn't repartitioned, the table has its partitions"
+        yield Problem(("partitions",), mismatch(table.partitions, f"nothing: {why}"))
 
 
 def _drops(table: Table) -> Iterator[Problem]:
+    if table.on_null == "delete" and table.stream.repartition:
+        why = "a record without value has no fields, so nobody knows which key of a repartitioned stream it means"
+        yield Problem(("on_null",), mismatch("delete", f'"dead-letter": {why}'))
     if table.on_null == "delete" and table.stream.key is not None and table.stream.partitioned_by_key:
         why = "a null has its record's key alone, and partitioned_by_key says that this may be another than the field's"
         yield Problem(("on_null",), mismatch("delete", f'"dead-letter": {why}'))
@@ -209,3 +220,7 @@ def _topics(app: App) -> Iterator[tuple[tuple[str, ...], str, str]]:
         path = ("tables", table.name)
         yield path, app.changelog(table), f"the changelog of the table {shown(table.name)}"
         yield (*path, "output"), app.output(table), f"the output of the table {shown(table.name)}"
+        if table.stream.repartition:
+            what = f"the repartitioning of the table {shown(table.name)}"
+            yield path, app.repartition(table), what
+            yield path, f"{app.name}-{app.hop(table)}-changelog", what

@@ -19,7 +19,7 @@ _DIGITS = 16
 
 def fingerprint(table: Table) -> str:
     """16 hexadecimal digits of the key, the time, the inputs and the operators with all that shapes their state."""
-    stream = table.stream
+    stream = table.stream.origin
     meaning = {
         "format": _FORMAT,
         "key": stream.key,
@@ -27,6 +27,8 @@ def fingerprint(table: Table) -> str:
         "inputs": sorted(table.inputs.items()),
         "operators": [[name, *_operator(table, name, operator)] for name, operator in table.operators.items()],
     }
+    if stream.repartition:
+        meaning["repartition"] = True
     text = json.dumps(meaning, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import ClassVar, Literal
 
 from operators.duration import seconds
 from operators.operator import Operator, Shape
@@ -63,9 +63,20 @@ class Stream:
     partitioned_by_key: Option[bool, bool] = kinds.flag(
         "The topic is partitioned by the key field, even where a record's own key is another one, or none."
     )
+    repartition: Option[bool, bool] = kinds.flag(
+        "Events are sent on by their key, through a topic of each table: the stream's topic need not be partitioned so."
+    )
 
     def __post_init__(self) -> None:
         check_stream(self)
+
+    internal: ClassVar[bool] = False
+    """Whether it is none of the user's, but a way from one of them to a table."""
+
+    @property
+    def origin(self) -> Stream:
+        """The stream as the user declared it."""
+        return self
 
     @property
     def binary(self) -> bool:
@@ -150,9 +161,17 @@ class Table:
     on_full: Option[OnFull, OnFull] = kinds.choice(
         OnFull, "stop", "What a key beyond max_keys does: the worker stops, or the key whose last event is oldest goes."
     )
+    partitions: Option[int | None, int | None] = kinds.optional(
+        kinds.count(
+            4, 10_000, "With repartition: the partitions of the table. Left out: as many as the stream's topic has."
+        )
+    )
 
     def __post_init__(self) -> None:
         check_table(self)
+
+    internal: ClassVar[bool] = False
+    """Whether it is none of the user's, but a way to one of them."""
 
     @cached_property
     def fields_of(self) -> Mapping[str, tuple[str, ...]]:
@@ -256,6 +275,14 @@ class App:
     def changelog(self, table: Table) -> str:
         """The topic that a table's state is logged to."""
         return f"{self.name}-{table.name}-changelog"
+
+    def repartition(self, table: Table) -> str:
+        """The topic of a table's events by their keys, where its stream is repartitioned."""
+        return f"{self.name}-{table.name}-repartition"
+
+    def hop(self, table: Table) -> str:
+        """What sends a table's events there goes by this name, in metrics and in the name of its changelog."""
+        return f"{table.name}-{table.stream.name}-repartition"
 
     def tables_of(self, stream: Stream) -> tuple[Table, ...]:
         """The tables that are kept from a stream."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 
 from pipeline.core.config.model import App
+from pipeline.core.config.repartition import rewritten
 from pipeline.edges.doctor.cluster import cluster
 from pipeline.edges.doctor.finding import Finding, problem
 from pipeline.edges.doctor.state import group, state
@@ -22,6 +23,7 @@ def examine(app: App, *, older_than: float = 60.0, abort: bool = False) -> Itera
     Transactions on our topics that are open and silent for ``older_than`` seconds count as hanging; with ``abort`` they
     are aborted before the state is looked at.
     """
+    app = rewritten(app)
     with closing(Admin(ClientSettings.of(app), app.start_timeout)) as admin:
         try:
             yield from cluster(admin, app)

@@ -11,7 +11,8 @@ from typing import Any
 from aiokafka import TopicPartition
 
 from pipeline.core.config.model import App, Stream
-from pipeline.core.partition import Partition, TablePartition
+from pipeline.core.partition import Partition
+from pipeline.core.table import TablePartition
 from pipeline.edges.doctor.finding import Finding, ok, problem, problems
 from pipeline.edges.doctor.patience import patiently
 from pipeline.edges.kafka.admin import Admin, Isolation, TopicInfo
@@ -69,6 +70,8 @@ def state(admin: Admin, app: App, topics: Mapping[str, TopicInfo], unseen: Set[s
     ``unseen`` are topics of which nobody can tell whether they are there.
     """
     committed = patiently(lambda: admin.committed(app.group))
+    targets = dict.fromkeys(map(app.output, app.tables.values()), 1)
+    targets |= {name: info.partitions for name, info in topics.items()}
     rest = _Rest(admin, ClientSettings.of(app), topics, committed)
     for stream in app.streams.values():
         tables = app.tables_of(stream)
@@ -76,7 +79,7 @@ def state(admin: Admin, app: App, topics: Mapping[str, TopicInfo], unseen: Set[s
             continue
         keys, sound = 0, True
         for number in range(topics[stream.topic].partitions):
-            partition = Partition(app, stream, number, topics[stream.topic].partitions)
+            partition = Partition(app, stream, number, topics[stream.topic].partitions, targets)
             troubles = list(rest.troubles(TopicPartition(stream.topic, number), partition))
             yield from problems("state", troubles)
             sound = sound and not troubles

@@ -15,7 +15,7 @@ Topics = Mapping[str, TopicInfo]
 
 def topics(admin: Admin, app: App) -> Generator[Finding, None, tuple[Topics, Set[str]]]:
     """Each topic; returns those that are there, and the names of those that this user may not look at."""
-    wanted = [stream.topic for stream in app.streams.values() if app.tables_of(stream)]
+    wanted = [stream.topic for stream in app.streams.values() if app.tables_of(stream) and not stream.internal]
     there, refused = _look(admin, wanted)
     yield from problems("source", refused.values())
     for topic in wanted:

@@ -92,6 +92,12 @@ class TopicSpec:
         return cls(name, partitions, replication, configs, exactly=True, strict=True)
 
     @classmethod
+    def repartition(cls, name: str, partitions: int, replication: int = 1) -> TopicSpec:
+        """Kept until it is folded, however long that takes: it is emptied behind the committed offset."""
+        configs = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", **_durable(replication)}
+        return cls(name, partitions, replication, configs, exactly=True, strict=True)
+
+    @classmethod
     def output(cls, name: str, partitions: int, emit: str, replication: int = 1) -> TopicSpec:
         """Every event's result is kept by time, each key's latest for ever."""
         policy = "compact" if emit == "commit" else "delete"
@@ -220,6 +226,11 @@ class Admin:
                 for spec in (OffsetSpec.EARLIEST, OffsetSpec.LATEST)
             )
         return {TopicPartition(*tp): Bounds(starts[tp].offset, ends[tp].offset) for tp in wanted}
+
+    def delete_records(self, before: Mapping[TopicPartition, int]) -> None:
+        """Let the records go that lie before these offsets."""
+        with self._asking() as client:
+            client.delete_records({Partition(*tp): offset for tp, offset in before.items()})
 
     def committed(self, group: str) -> dict[TopicPartition, int]:
         """The group's committed offsets, where it has any."""

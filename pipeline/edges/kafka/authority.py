@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.changelog import Meta
-from pipeline.core.partition import TablePartition
+from pipeline.core.table import TablePartition
 from pipeline.edges.kafka.admin import Bounds, TopicInfo
 from pipeline.edges.kafka.commit import OWN
 from pipeline.errors import KafkaStateError

@@ -24,8 +24,10 @@ class Filter:
     def lets_through(self, letter: Letter, app: App) -> bool:
         """Whether it is meant."""
         if self.table is not None:
-            topic = app.tables[self.table].stream.topic
-            if letter.table != self.table and (letter.table is not None or letter.topic != topic):
+            stream = app.tables[self.table].stream
+            if letter.table != self.table and (
+                letter.table is not None or letter.topic not in (stream.topic, stream.origin.topic)
+            ):
                 return False
         return self.reason is None or self.reason.lower() in letter.why.lower()
 

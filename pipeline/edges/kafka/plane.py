@@ -21,12 +21,14 @@ from aiokafka.errors import (
 )
 
 from pipeline.core.config.model import App
+from pipeline.core.config.repartition import rewritten
 from pipeline.core.partition import Partition
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.backoff import Backoff
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import PartitionError
+from pipeline.edges.kafka.purge import purge
 from pipeline.edges.kafka.task import Phase, Task
 from pipeline.edges.kafka.topics import prepare
 from pipeline.edges.kafka.watch import Watch
@@ -55,7 +57,7 @@ class Plane:
     """One worker's share of the app."""
 
     def __init__(self, app: App, metrics: Metrics) -> None:
-        self.app = app
+        self.app = rewritten(app)
         self.metrics = metrics
         self.tasks: dict[TopicPartition, Task] = {}
         self.settings = ClientSettings.of(app)
@@ -102,6 +104,7 @@ class Plane:
         self._watches = [
             self.world.spawn(self.watch.run(), "watch"),
             self.world.spawn(self.watch.identify(), "identify topics"),
+            self.world.spawn(purge(self), "purge"),
         ]
 
     async def run(self) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from aiokafka import TopicPartition
 
 from pipeline.core.config.model import App, Stream
+from pipeline.core.config.repartition import rewritten
 from pipeline.edges.kafka.admin import Admin, TopicInfo
 from pipeline.edges.kafka.commit import transactional_id
 from pipeline.errors import KafkaStateError
@@ -41,11 +42,13 @@ class Reset:
 
     def __init__(self, admin: Admin, app: App, *, outputs: bool) -> None:
         self._admin = admin
-        self._app = app
+        self._app = app = rewritten(app)
         self._refuse_members()
         read = [stream for stream in app.streams.values() if app.tables_of(stream)]
         changelogs = [app.changelog(table) for table in app.tables.values()]
-        published = [*(app.output(table) for table in app.tables.values()), app.dead_letters] if outputs else []
+        changelogs += [stream.topic for stream in read if stream.internal]
+        declared = [table for table in app.tables.values() if not table.internal]
+        published = [*map(app.output, declared), app.dead_letters] if outputs else []
         there = admin.describe([stream.topic for stream in read] + changelogs + published)
         committed = admin.committed(app.group)
         self.committed = bool(committed)
@@ -57,7 +60,9 @@ class Reset:
             for partition in range(self._partitions(stream, there, committed))
         ]
         self.refolds = [
-            self._refold(stream, there[stream.topic], committed) for stream in read if stream.topic in there
+            self._refold(stream, there[stream.topic], committed)
+            for stream in read
+            if stream.topic in there and not stream.internal
         ]
 
     def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:

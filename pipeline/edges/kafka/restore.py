@@ -18,7 +18,8 @@ from aiokafka.errors import KafkaError
 from pipeline.core.batch import WireBatch
 from pipeline.core.changelog import Meta
 from pipeline.core.config.model import Stream
-from pipeline.core.partition import Identity, Partition, TablePartition
+from pipeline.core.partition import Identity, Partition
+from pipeline.core.table import TablePartition
 from pipeline.edges.kafka.admin import Bounds, Isolation, TopicInfo
 from pipeline.edges.kafka.authority import Troubles, catching_up, contradictions, grown, strange
 from pipeline.edges.kafka.client import ClientSettings
@@ -89,7 +90,8 @@ class Restore:
         """
         world, app = self._world, self._world.app
         source = self._world.topics[self.tp.topic]
-        partition = Partition(app, self._stream, self.tp.partition, source.partitions)
+        counts = {name: info.partitions for name, info in world.topics.items()}
+        partition = Partition(app, self._stream, self.tp.partition, source.partitions, counts)
         logs = [table.changelog_topic for table in partition.tables.values()]
         topics = await self._describe([self.tp.topic, *logs, app.dead_letters])
         _refuse(grown(self.tp, partition.tables, world.topics | topics))

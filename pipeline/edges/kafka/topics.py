@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pipeline.core.config.model import App, Stream
+from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.record_size import largest_output, largest_state
 from pipeline.edges.kafka.admin import Admin, TopicInfo, TopicSpec
 from pipeline.errors import KafkaStateError
@@ -17,7 +17,7 @@ def prepare(admin: Admin, app: App) -> dict[str, TopicInfo]:
         KafkaStateError: no broker, no source topic, a topic that is not as it has to be, or one whose records may be
             too small for what a table writes.
     """
-    wanted = [stream.topic for stream in app.streams.values() if app.tables_of(stream)]
+    wanted = [stream.topic for stream in app.streams.values() if app.tables_of(stream) and not stream.internal]
     sources = admin.describe(wanted)
     if (trouble := missing(app, [topic for topic in wanted if topic not in sources])) is not None:
         raise trouble
@@ -43,7 +43,7 @@ def make_sources(admin: Admin, app: App, streams: Sequence[Stream] | None = None
     ``streams`` are those that tables read, unless others are named.
     """
     if streams is None:
-        streams = [stream for stream in app.streams.values() if app.tables_of(stream)]
+        streams = [stream for stream in app.streams.values() if app.tables_of(stream) and not stream.internal]
     there = admin.describe(stream.topic for stream in streams)
     return there | admin.create(
         TopicSpec.source(stream.topic, stream.partitions, app.replication)
@@ -53,11 +53,14 @@ def make_sources(admin: Admin, app: App, streams: Sequence[Stream] | None = None
 
 
 def own_topics(app: App, sources: Mapping[str, TopicInfo]) -> Iterator[TopicSpec]:
-    """What the app writes to, as it should be: changelogs, outputs, dead letters."""
+    """What the app writes to, as it should be: changelogs, outputs, ways from hops to tables, dead letters."""
     for table in app.tables.values():
-        partitions = sources[table.stream.topic].partitions
+        partitions = _partitions(table, sources)
         yield TopicSpec.changelog(app.changelog(table), partitions, app.replication)
-        yield TopicSpec.output(app.output(table), partitions, table.emit, app.replication)
+        if table.stream.internal:
+            yield TopicSpec.repartition(table.stream.topic, partitions, app.replication)
+        if not table.internal:
+            yield TopicSpec.output(app.output(table), partitions, table.emit, app.replication)
     yield TopicSpec.dead_letters(
         app.dead_letters,
         max(source.partitions for source in sources.values()),
@@ -66,11 +69,18 @@ def own_topics(app: App, sources: Mapping[str, TopicInfo]) -> Iterator[TopicSpec
     )
 
 
+def _partitions(table: Table, sources: Mapping[str, TopicInfo]) -> int:
+    """Of a repartitioned table as many as it says; of any other, or if it says nothing, as many as its source has."""
+    return (table.stream.internal and table.partitions) or sources[table.stream.origin.topic].partitions
+
+
 def forbidden(app: App, topics: Mapping[str, TopicInfo]) -> Iterator[KafkaStateError]:
     """What this user would have to be allowed to do with the topics, and is not."""
     needed = {stream.topic: {"READ"} for stream in app.streams.values() if app.tables_of(stream)}
     needed |= {app.changelog(table): {"READ", "WRITE"} for table in app.tables.values()}
     needed |= {topic: {"WRITE"} for topic in (*map(app.output, app.tables.values()), app.dead_letters)}
+    for topic in (stream.topic for stream in app.streams.values() if stream.internal):
+        needed[topic] = {"READ", "WRITE", "DELETE"}
     for topic, operations in needed.items():
         missing = operations - topics[topic].operations if topic in topics else set()
         for operation in sorted(missing):

@@ -15,7 +15,7 @@ from operators.operator import Readout
 from pipeline.core.batch import Floats
 from pipeline.core.config.model import Table
 from pipeline.core.encode import key_texts
-from pipeline.core.partition import TablePartition
+from pipeline.core.table import TablePartition
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.task import Task
 from pipeline.edges.web.address import Address
@@ -45,7 +45,7 @@ class Reader:
 
     def tables(self) -> dict[str, object]:
         """Every table, in short."""
-        return {name: self._summary(table) for name, table in self._plane.app.tables.items()}
+        return {name: self._summary(table) for name, table in self._declared().items()}
 
     async def table(self, name: str, prefix: bytes, offset: int, limit: int) -> dict[str, object]:
         """One table: what its partitions here hold, and some of their keys, those seen first first."""
@@ -158,10 +158,14 @@ class Reader:
     # The tasks that hold a table
 
     def _table(self, name: str) -> Table:
-        tables: Mapping[str, Table] = self._plane.app.tables
+        tables = self._declared()
         if name not in tables:
             raise HttpError(HTTPStatus.NOT_FOUND, f"no table {name}", f"there are {', '.join(tables)}")
         return tables[name]
+
+    def _declared(self) -> Mapping[str, Table]:
+        """The tables of the configuration, each with the stream that it is folded from."""
+        return {name: table for name, table in self._plane.app.tables.items() if not table.internal}
 
     def _tasks(self, table: Table) -> list[Task]:
         """The tasks of the table's partitions that are ours now."""

@@ -1,0 +1,56 @@
+"""A hop in one source partition: events go on to the partition of their key, and no state is kept.
+
+Its changelog holds the meta record alone. That is what tells from which offset to go on: the group's offset may lag
+behind, and an event that is sent on twice is folded twice.
+"""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import numpy as np
+
+from pipeline.core.batch import Deletes, Events, Reject
+from pipeline.core.config.model import App, Table
+from pipeline.core.decode import MAX_KEY_BYTES, without
+from pipeline.core.formats.forwarded import ForwardedFormat
+from pipeline.core.table import Append, Counts, TablePartition, size_of
+
+
+class HopPartition(TablePartition):
+    """One hop in one source partition, to a topic of so many ``targets``.
+
+    The partition of a key is its CRC-32 modulo their number, as librdkafka's default partitioner has it.
+    """
+
+    def __init__(self, app: App, hop: Table, partition: int, targets: int) -> None:
+        super().__init__(app, hop, partition)
+        self._format = ForwardedFormat.of(hop)
+        self._id = None if hop.dedupe is None else hop.dedupe.field
+        self._targets = [Append(self.output_topic, target, [], []) for target in range(targets)]
+
+    def fold(self, events: Events, deletes: Deletes, counts: Counts) -> tuple[list[Reject], int]:
+        """Keep the events' records for the next cut; those are refused whose ids would make them too large."""
+        rejects = self._too_long(events)
+        if rejects:
+            events = without(events, np.searchsorted(events.index, [reject.index for reject in rejects]).tolist())
+        keys, values = events.keys, self._format.write(events, self.partition)
+        target = np.fromiter(map(crc32, keys), np.uint32, len(keys)) % len(self._targets)
+        order = np.argsort(target, kind="stable").tolist()
+        ends = np.cumsum(np.bincount(target, minlength=len(self._targets))).tolist()
+        for append, start, end in zip(self._targets, [0, *ends], ends, strict=False):
+            places = order[start:end]
+            append.keys.extend(map(keys.__getitem__, places))
+            append.values.extend(map(values.__getitem__, places))
+        return rejects, size_of(keys) + size_of(values)
+
+    def _too_long(self, events: Events) -> list[Reject]:
+        ids = [] if self._id is None else events.ids[self._id]
+        long = [row for row, name in enumerate(ids) if name is not None and len(name) > MAX_KEY_BYTES]
+        reason = f"id too long: more than {MAX_KEY_BYTES} bytes"
+        return [Reject(int(events.index[row]), "decode", reason, self.table.name) for row in long]
+
+    def _take_outputs(self) -> list[Append]:
+        taken = self._targets
+        self._targets = [Append(self.output_topic, append.partition, [], []) for append in taken]
+        return taken
