@@ -10,11 +10,20 @@ from zlib import crc32
 
 import numpy as np
 
+from operators.merging import Merging
 from pipeline.core.batch import Deletes, Events, Reject
-from pipeline.core.config.model import App, Table
+from pipeline.core.config.model import App
+from pipeline.core.config.repartition import Hop
 from pipeline.core.decode import MAX_KEY_BYTES, without
 from pipeline.core.formats.forwarded import ForwardedFormat
+from pipeline.core.state import TableState
 from pipeline.core.table import Append, Counts, TablePartition, size_of
+
+
+def hop_partition(app: App, hop: Hop, partition: int, targets: int) -> HopPartition:
+    """What a hop does in one source partition: events are sent on as they are, or what was folded of them."""
+    kind = FoldingHop if hop.target.origin.two_stage else HopPartition
+    return kind(app, hop, partition, targets)
 
 
 class HopPartition(TablePartition):
@@ -23,9 +32,9 @@ class HopPartition(TablePartition):
     The partition of a key is its CRC-32 modulo their number, as librdkafka's default partitioner has it.
     """
 
-    def __init__(self, app: App, hop: Table, partition: int, targets: int) -> None:
+    def __init__(self, app: App, hop: Hop, partition: int, targets: int) -> None:
         super().__init__(app, hop, partition)
-        self._format = ForwardedFormat.of(hop)
+        self._format = ForwardedFormat.of(hop.target)
         self._id = None if hop.dedupe is None else hop.dedupe.field
         self._targets = [Append(self.output_topic, target, [], []) for target in range(targets)]
 
@@ -34,6 +43,10 @@ class HopPartition(TablePartition):
         rejects = self._too_long(events)
         if rejects:
             events = without(events, np.searchsorted(events.index, [reject.index for reject in rejects]).tolist())
+        return rejects, self._send(events)
+
+    def _send(self, events: Events) -> int:
+        """Put the events' records where they go. Returns about how many bytes they are."""
         keys, values = events.keys, self._format.write(events, self.partition)
         target = np.fromiter(map(crc32, keys), np.uint32, len(keys)) % len(self._targets)
         order = np.argsort(target, kind="stable").tolist()
@@ -42,7 +55,7 @@ class HopPartition(TablePartition):
             places = order[start:end]
             append.keys.extend(map(keys.__getitem__, places))
             append.values.extend(map(values.__getitem__, places))
-        return rejects, size_of(keys) + size_of(values)
+        return size_of(keys) + size_of(values)
 
     def _too_long(self, events: Events) -> list[Reject]:
         ids = [] if self._id is None else events.ids[self._id]
@@ -54,3 +67,33 @@ class HopPartition(TablePartition):
         taken = self._targets
         self._targets = [Append(self.output_topic, append.partition, [], []) for append in taken]
         return taken
+
+
+class FoldingHop(HopPartition):
+    """A hop that folds the events of a commit by their keys, and sends on the states that they leave."""
+
+    def __init__(self, app: App, hop: Hop, partition: int, targets: int) -> None:
+        super().__init__(app, hop, partition, targets)
+        self._merging = {
+            name: operator for name, operator in hop.target.operators.items() if isinstance(operator, Merging)
+        }
+        self._partial = TableState(hop)
+
+    def fold(self, events: Events, deletes: Deletes, counts: Counts) -> tuple[list[Reject], int]:
+        """Fold the events into the states of this commit."""
+        known = self._partial.live
+        folded = self._partial.fold(events)
+        counts.skipped[self.table.name] += folded.skipped
+        return folded.rejects, (self._partial.live - known) * self._format.size
+
+    def _take_outputs(self) -> list[Append]:
+        state, self._partial = self._partial, TableState(self._partial.table)
+        rows = state.take_changed()
+        columns = {
+            field: column
+            for name, merging in self._merging.items()
+            for field, column in merging.taken(state.memories[name].gather(rows)).items()
+        }
+        keys = list(map(state.index.keys.__getitem__, rows.tolist()))
+        self._send(Events(rows, keys, state.offsets[rows], state.times[rows], columns))
+        return super()._take_outputs()

@@ -12,11 +12,12 @@ from functools import cached_property
 from pipeline.core.batch import NO_DELETES, Deletes, Events, Reject, WireBatch
 from pipeline.core.changelog import FORMAT, Meta
 from pipeline.core.config.model import App, Stream
+from pipeline.core.config.repartition import Hop
 from pipeline.core.dead_letter import dead_letter
 from pipeline.core.decode import Decoder
 from pipeline.core.encode import key_text
 from pipeline.core.formats.parsed import NULL_VALUE
-from pipeline.core.hop import HopPartition
+from pipeline.core.hop import hop_partition
 from pipeline.core.replay import Replays
 from pipeline.core.table import Append, Counts, TablePartition
 from pipeline.errors import KafkaStateError, RunError
@@ -64,8 +65,8 @@ class Partition:
         self.stream = stream
         self.partition = partition
         self.tables: dict[str, TablePartition] = {
-            table.name: HopPartition(app, table, partition, targets[app.output(table)])
-            if table.internal
+            table.name: hop_partition(app, table, partition, targets[app.output(table)])
+            if isinstance(table, Hop)
             else TablePartition(app, table, partition)
             for table in app.tables_of(stream)
         }
@@ -157,7 +158,7 @@ class Partition:
     @cached_property
     def has_foreign_operators(self) -> bool:
         """Whether code that is not ours folds here: nobody knows how long it takes."""
-        operators = (operator for table in self.tables.values() for operator in table.table.operators.values())
+        operators = (operator for table in self.tables.values() for operator in table.table.origin.operators.values())
         return any(not type(operator).__module__.startswith("operators.") for operator in operators)
 
     @property

@@ -13,6 +13,7 @@ import numpy as np
 from operators.operator import Operator, Readout, Shape
 from pipeline.core.changelog import Changelog
 from pipeline.core.config.model import Table
+from pipeline.core.config.repartition import Hop
 from pipeline.core.decode import MAX_KEY_BYTES
 from pipeline.core.dedupe import PAGE_BYTES
 from pipeline.core.formats.forwarded import ForwardedFormat
@@ -37,8 +38,8 @@ def largest_state(table: Table) -> int:
 
 def largest_output(table: Table) -> int:
     """Bytes of the largest output record, as a record batch of its own."""
-    if table.internal:
-        return OVERHEAD + 2 * MAX_KEY_BYTES + ForwardedFormat.of(table).size
+    if isinstance(table, Hop):
+        return OVERHEAD + 2 * MAX_KEY_BYTES + ForwardedFormat.of(table.target).size
     results = sum(
         2 * (len(name) + _NAME_BYTES) + _NUMBER_BYTES * _numbers(operator, table.shapes(name))
         for name, operator in table.operators.items()

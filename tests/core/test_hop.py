@@ -4,15 +4,36 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
 from math import inf, nan
+from typing import Any
 from zlib import crc32
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from operators import Count, KvMean, Mean
+from operators import (
+    Corr,
+    Count,
+    EventRate,
+    Ewma,
+    First,
+    KvMean,
+    Last,
+    Max,
+    Mean,
+    Min,
+    MovingMean,
+    Operator,
+    Quantile,
+    Std,
+    Sum,
+    Var,
+    WeightedMean,
+)
 from pipeline import App, Stream, Table
 from pipeline.core.batch import Events, WireBatch
 from pipeline.core.changelog import META
@@ -227,6 +248,114 @@ def test_what_does_not_go_with_repartitioning_is_refused(
     (problem,) = refusal.value.problems
     assert problem.path[-1] == path
     assert words in problem.message
+
+
+OPERATORS: Mapping[str, Operator] = {
+    "count": Count(),
+    "sum": Sum(value="x"),
+    "mean": Mean(value="x"),
+    "weighted": WeightedMean(value="x", weight="w"),
+    "var": Var(value="x"),
+    "std": Std(value="w"),
+    "min": Min(value="x"),
+    "max": Max(value="x"),
+    "first": First(value="x"),
+    "last": Last(value="x"),
+    "corr": Corr(value="x", other="w"),
+    "recent": Ewma(value="x", half_life="30s"),
+    "rate": EventRate(half_life="30s"),
+    "pair": KvMean(key="k", value="k"),
+}
+BY_COMMIT = Table("team", stream=SCORES, operators=OPERATORS, emit="commit")
+
+
+def two_hops(table: Table, commits: list[list[dict[str, object]]], targets: int = 1) -> tuple[dict[str, Any], int]:
+    """Each key's last result, and how many records went between the hops, when each list is a commit of the first."""
+    one, sent = hop(table, targets), list[Append]()
+    for events in commits:
+        one.fold(batch(*events, start=one.position))
+        sent += sent_on(one.cut()).values()
+    latest = dict[str, Any]()
+    for partition in range(targets):
+        mine = [append for append in sent if append.partition == partition]
+        two = kept(table, partition)
+        keys = [key for append in mine for key in append.keys]
+        values = [value for append in mine for value in append.values]
+        two.fold(arrived(Append(TOPIC, partition, keys, values)))
+        latest |= {str(record["key"]): record for record in results(two.cut())}
+    return latest, sum(len(append.values) for append in sent)
+
+
+@given(st.data())
+@settings(max_examples=25, deadline=None)
+def test_folding_in_two_stages_gives_what_folding_the_events_gives(data: st.DataObject) -> None:
+    values = st.floats(-1e6, 1e6)
+    event = st.builds(
+        lambda team, x, w, k: {"team": team, "x": x, "w": w, "k": k},
+        st.sampled_from("abc"), values, st.floats(0.1, 10), st.lists(values, min_size=2, max_size=2),
+    )  # fmt: skip
+    events = [{**e, "ts": 10.0 * n} for n, e in enumerate(data.draw(st.lists(event, min_size=1, max_size=40)))]
+    at = sorted(data.draw(st.lists(st.integers(0, len(events)), max_size=3)))
+    commits = [events[a:b] for a, b in pairwise([0, *at, len(events)]) if a < b]
+    staged, _ = two_hops(BY_COMMIT, commits)
+    single, _ = two_hops(replace(BY_COMMIT, ttl="3650d"), commits)
+    assert staged.keys() == single.keys()
+    for key, record in single.items():
+        for name in OPERATORS:
+            assert_close(staged[key][name], record[name], events, name)
+
+
+def assert_close(found: Any, expected: Any, events: list[dict[str, Any]], name: str) -> None:
+    if isinstance(expected, dict):
+        for part, value in expected.items():
+            assert_close(found[part], value, events, name)
+    elif expected is None:
+        assert found is None
+    else:
+        largest = max(abs(e["x"]) for e in events) + max(abs(n) for e in events for n in e["k"]) + 1
+        size = largest**2 if name in ("var", "pair", "corr") else largest
+        assert np.allclose(found, expected, rtol=1e-12, atol=1e-12 * size), (name, found, expected)
+
+
+def test_ten_events_a_key_and_commit_are_a_tenth_of_the_records() -> None:
+    events: list[dict[str, object]] = [{"team": f"t{n % 20}", "ts": n, "x": n, "w": 1, "k": [1, n]} for n in range(200)]
+    staged, few = two_hops(BY_COMMIT, [events, events], targets=3)
+    single, many = two_hops(replace(BY_COMMIT, ttl="3650d"), [events, events], targets=3)
+    assert (few, many) == (40, 400)
+    assert [staged[key]["count"] for key in sorted(single)] == [20] * 20
+
+
+def test_an_event_that_lacks_a_field_is_refused_before_it_is_folded_with_others() -> None:
+    one = hop(BY_COMMIT, 1)
+    one.fold(batch({"team": "a", "ts": 1, "x": 1}, {"team": "a", "ts": 2, "x": 1, "w": 1, "k": [1, 2]}))
+    cut = one.cut()
+    (letters,) = [append for append in cut.appends if append.topic == "app-dead-letters"]
+    assert letters.values == [b'{"team": "a", "ts": 1, "x": 1}']
+    assert len(sent_on(cut)[0].values) == 1
+
+
+def test_an_operator_that_had_no_event_has_none_after_merging() -> None:
+    table = Table("team", stream=SCORES, operators=OPERATORS, emit="commit", missing="skip")
+    found, _ = two_hops(table, [[{"team": "a", "ts": 1, "w": 2}], [{"team": "a", "ts": 2, "w": 4}]])
+    assert (found["a"]["count"], found["a"]["min"], found["a"]["mean"]) == (2, None, None)
+    assert found["a"]["std"] == pytest.approx(2**0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "staged"),
+    [
+        ({}, True),
+        ({"emit": "every"}, False),
+        ({"ttl": "1h"}, False),
+        ({"max_keys": 5}, False),
+        ({"dedupe": Dedupe("id", window=5)}, False),
+        ({"operators": {"m": MovingMean(value="x", window=3)}}, False),
+        ({"operators": {"e": Ewma(value="x", alpha=0.1)}}, False),
+        ({"operators": {"q": Quantile(value="x")}}, False),
+    ],
+)
+def test_what_is_folded_in_two_stages(options: dict[str, Any], *, staged: bool) -> None:
+    assert replace(BY_COMMIT, **options).two_stage is staged
 
 
 def test_a_topic_that_another_table_takes_is_refused() -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
 
 from tests.faults.arena import CONFIG, PARTITIONS, TABLES, Arena
 from tests.faults.conftest import SEED
@@ -18,8 +16,8 @@ from tests.faults.worker import POINTS
 class Rekeyed(Arena):
     """Scores are partitioned by player and wanted by team; sensors' readings have no key and are wanted by station."""
 
-    config = CONFIG.replace("-scores\"", "-scores\"\nkey = \"who\"\nrepartition = true").replace(
-        "-sensors\"", "-sensors\"\nkey = \"who\"\nrepartition = true"
+    config = CONFIG.replace('-scores"', '-scores"\nkey = "who"\nrepartition = true').replace(
+        '-sensors"', '-sensors"\nkey = "who"\nrepartition = true'
     )
 
     def record(self, stream: str, key: str, x: float) -> tuple[bytes | None, dict[str, object]]:

@@ -19,7 +19,7 @@ _DIGITS = 16
 
 def fingerprint(table: Table) -> str:
     """16 hexadecimal digits of the key, the time, the inputs and the operators with all that shapes their state."""
-    stream = table.stream.origin
+    stream = table.stream
     meaning = {
         "format": _FORMAT,
         "key": stream.key,
@@ -28,7 +28,7 @@ def fingerprint(table: Table) -> str:
         "operators": [[name, *_operator(table, name, operator)] for name, operator in table.operators.items()],
     }
     if stream.repartition:
-        meaning["repartition"] = True
+        meaning["repartition"] = "states" if table.two_stage else "events"
     text = json.dumps(meaning, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 from typing import ClassVar, Literal
 
 from operators.duration import seconds
@@ -32,6 +33,9 @@ Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 _MOST_EVENTS = 100_000
+_WORTH_EVENTS = 10
+_HEAD_NUMBERS = 3
+"""What an event that is sent on has besides its fields."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,30 @@ class Table:
     internal: ClassVar[bool] = False
     """Whether it is none of the user's, but a way to one of them."""
 
+    @property
+    def origin(self) -> Table:
+        """The table as the user declared it."""
+        return self
+
+    @property
+    def two_stage(self) -> bool:
+        """Whether events are folded before they are repartitioned, a commit's together, and only states are sent on.
+
+        So it is where any order of merging gives the same state, nothing is said or asked of single events, and a
+        state is no more to send than ten events are.
+        """
+        each = (self.dedupe, self.ttl, self.max_keys)
+        if not self.stream.repartition or self.emit == "every" or each != (None, None, None):
+            return False
+        layouts = [operator.layout(self.shapes(name)) for name, operator in self.operators.items()]
+        state = sum(prod(field.shape) for layout in layouts for field in layout.fields)
+        event = _HEAD_NUMBERS + sum(map(prod, self.inputs.values()))
+        return (
+            state <= _WORTH_EVENTS * event
+            and not any(layout.rings for layout in layouts)
+            and all(operator.algebra in ("group", "monoid") for operator in self.operators.values())
+        )
+
     @cached_property
     def fields_of(self) -> Mapping[str, tuple[str, ...]]:
         """By operator, the fields of an event that it reads, each once."""
@@ -298,7 +326,7 @@ class App:
 
     def fingerprint(self, table: Table) -> str:
         """Names the meaning of a table's state: 16 hexadecimal digits that change when older state can't be read on."""
-        return fingerprint(table)
+        return fingerprint(table.origin)
 
 
 def _fields(operator: Operator) -> Iterable[str]:

@@ -63,7 +63,7 @@ class Reader:
             "topic": table.stream.topic,
             "output": app.output(table),
             "emit": table.emit,
-            "operators": {name: type(operator).__name__ for name, operator in table.operators.items()},
+            "operators": {name: type(operator).__name__ for name, operator in table.origin.operators.items()},
             "partitions": [self._state_of(task, table) for task in self._tasks(table)],
         }
 
@@ -194,7 +194,7 @@ def _vector(table: Table, query: Query) -> Floats | None:
     """The query as the operator takes it, ``(1, d_k)``. Raises `HttpError` if it takes none, or one that is longer."""
     if query.query is None:
         return None
-    shapes = table.shapes(query.operator)
+    shapes = table.origin.shapes(query.operator)
     if "key" not in shapes:
         raise HttpError(
             HTTPStatus.UNPROCESSABLE_ENTITY,
