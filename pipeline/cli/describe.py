@@ -65,6 +65,10 @@ def _stream_lines(app: App, stream: Stream) -> Iterator[str]:
 def _table_lines(app: App, table: Table) -> Iterator[str]:
     what = "every event's result" if table.emit == "every" else "each touched key's latest, once a commit"
     yield f"  table {table.name} -> {app.output(table)}: {what}"
+    if table.stream.repartition:
+        sent = "what a commit's events of a key leave" if table.two_stage else "events"
+        count = f"{table.partitions} partitions" if table.partitions else "as many partitions as the source"
+        yield f"    repartitioned: {sent}, by their key, through {app.repartition(table)} ({count})"
     width = max(map(len, table.operators))
     for name, operator in table.operators.items():
         options = ", ".join(f"{option} = {_shown(value)}" for option, value in operator_options(operator).items())
@@ -96,13 +100,21 @@ def _mermaid(app: App) -> str:
             operators = "<br/>".join(f"{_quoted(name)}: {type_name(o)}" for name, o in table.operators.items())
             lines += [
                 f'  t{place}["<b>{table.name}</b><br/>{operators}"]',
-                f"  s{number} --> t{place}",
+                *_way(app, table, number, place),
                 f'  t{place} --> o{place}[/"{app.output(table)}"/]',
                 f'  t{place} <--> c{place}[("{app.changelog(table)}")]',
                 f"  s{number} -. bad events .-> dead",
             ]
     lines.append(f'  dead[/"{app.dead_letters}"/]')
     return "\n".join(dict.fromkeys(lines))
+
+
+def _way(app: App, table: Table, number: int, place: int) -> list[str]:
+    """From a stream to a table."""
+    if not table.stream.repartition:
+        return [f"  s{number} --> t{place}"]
+    label = "states" if table.two_stage else "events"
+    return [f'  s{number} -- {label} by key --> r{place}[/"{app.repartition(table)}"/]', f"  r{place} --> t{place}"]
 
 
 def _quoted(name: str) -> str:

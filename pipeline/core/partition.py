@@ -211,8 +211,9 @@ class Partition:
             raise KafkaStateError(
                 f"topic {batch.topic} is not partitioned by the field {self.stream.key!r}: the record key at "
                 f"{batch.topic}-{batch.partition} offset {batch.offsets[offender]} is another, or none",
-                f"have producers send {self.stream.key!r} as the record key, or say `partitioned_by_key = true` on "
-                f"stream {self.stream.name} if equal values are always in one partition",
+                f"say `repartition = true` on stream {self.stream.name} and `streamfold reset FILE`; or have producers "
+                f"send {self.stream.key!r} as the record key, or say `partitioned_by_key = true` if equal values are "
+                "always in one partition",
             )
 
     def check_siblings(self, siblings: Sequence[Partition]) -> None:
@@ -229,6 +230,6 @@ class Partition:
                 raise KafkaStateError(
                     f"topic {self.stream.topic} is not partitioned by the field {self.stream.key!r}: the key "
                     f"{key_text(key)!r} is in partition {self.partition} and in another one",
-                    f"have producers send {self.stream.key!r} as the record key, all with the same partitioner; then "
-                    "`streamfold reset FILE` on a topic that is partitioned so",
+                    f"say `repartition = true` on stream {self.stream.name}, or have producers send "
+                    f"{self.stream.key!r} as the record key, all with one partitioner; then `streamfold reset FILE`",
                 )

@@ -197,6 +197,7 @@ def _app(app: App, declared: Mapping[str, Stream]) -> Iterator[Problem]:
                 ("tables", table.name, "stream"),
                 f"found another stream of the name {shown(known.name)}, expected one a name",
             )
+    yield from _chains(app)
     taken: dict[str, str] = {}
     for path, topic, role in _topics(app):
         # Kafka takes '.' and '_' for the same letter in its metrics, and refuses such a pair of topics.
@@ -211,10 +212,44 @@ def _app(app: App, declared: Mapping[str, Stream]) -> Iterator[Problem]:
             yield Problem(path, f"found the topic {shown(topic)} for {role}, expected a name of at most 249 characters")
 
 
+def _chains(app: App) -> Iterator[Problem]:
+    """Streams that are the output of a table: as that is written, each read once, and not back into where it began."""
+    fed = [stream for stream in app.streams.values() if app.feeder(stream) is not None]
+    read: dict[str, str] = {}
+    for stream in fed:
+        path = ("streams", stream.name)
+        if stream.format != "json":
+            yield Problem((*path, "format"), mismatch(stream.format, '"json": tables publish JSON'))
+        if stream.topic in read:
+            expected = f"another: the stream {shown(read[stream.topic])} reads it"
+            yield Problem((*path, "topic"), mismatch(stream.topic, expected))
+        read[stream.topic] = stream.name
+    for table in app.tables.values():
+        if (loop := _loop(app, table)) is not None:
+            way = " -> ".join(map(shown, [*loop, loop[0]]))
+            expected = "a stream that no table makes of this one's results"
+            yield Problem(("tables", table.name, "stream"), f"found a cycle of tables, {way}, expected {expected}")
+            return
+
+
+def _loop(app: App, table: Table) -> list[str] | None:
+    """The tables that feed this one, if it is among them; each before the one that it feeds."""
+    way, feeder = [table.name], app.feeder(table.stream)
+    while feeder is not None:
+        if feeder.name == table.name:
+            return way
+        if feeder.name in way:
+            return None
+        way.insert(0, feeder.name)
+        feeder = app.feeder(feeder.stream)
+    return None
+
+
 def _topics(app: App) -> Iterator[tuple[tuple[str, ...], str, str]]:
     """Every topic with the path of what names it, and what it is for."""
     for stream in app.streams.values():
-        yield ("streams", stream.name, "topic"), stream.topic, f"the source of the stream {shown(stream.name)}"
+        if app.feeder(stream) is None:
+            yield ("streams", stream.name, "topic"), stream.topic, f"the source of the stream {shown(stream.name)}"
     yield ("app", "name"), app.dead_letters, "the dead letters"
     for table in app.tables.values():
         path = ("tables", table.name)

@@ -312,6 +312,16 @@ class App:
         """What sends a table's events there goes by this name, in metrics and in the name of its changelog."""
         return f"{table.name}-{table.stream.name}-repartition"
 
+    @property
+    def sources(self) -> tuple[Stream, ...]:
+        """The streams that tables read and others write to."""
+        streams = (stream for stream in self.streams.values() if self.tables_of(stream))
+        return tuple(stream for stream in streams if not stream.internal and self.feeder(stream) is None)
+
+    def feeder(self, stream: Stream) -> Table | None:
+        """The table whose output a stream is; None if others write to its topic."""
+        return next((table for table in self.tables.values() if self.output(table) == stream.origin.topic), None)
+
     def tables_of(self, stream: Stream) -> tuple[Table, ...]:
         """The tables that are kept from a stream."""
         return tuple(table for table in self.tables.values() if table.stream.name == stream.name)

@@ -83,6 +83,8 @@ def _table(app: App, table: Table) -> dict[str, Any]:
         "stream": table.stream.name,
         "output": app.output(table),
         "changelog": app.changelog(table),
+        "repartition": app.repartition(table) if table.stream.repartition else None,
+        "two_stage": table.two_stage,
         **{name: getattr(table, name) for name in options_of(Table) if name not in nested},
         "dedupe": None if table.dedupe is None else _given(table.dedupe),
         "fingerprint": app.fingerprint(table),

@@ -7,7 +7,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Set
 from pipeline.core.config.model import App
 from pipeline.edges.doctor.finding import Finding, ok, problem, problems, warning
 from pipeline.edges.kafka.admin import Admin, TopicInfo, TopicSpec
-from pipeline.edges.kafka.topics import forbidden, missing, own_topics, too_small, unwritable
+from pipeline.edges.kafka.topics import forbidden, missing, own_topics, read, too_small, unwritable
 from pipeline.errors import KafkaStateError
 
 Topics = Mapping[str, TopicInfo]
@@ -15,14 +15,14 @@ Topics = Mapping[str, TopicInfo]
 
 def topics(admin: Admin, app: App) -> Generator[Finding, None, tuple[Topics, Set[str]]]:
     """Each topic; returns those that are there, and the names of those that this user may not look at."""
-    wanted = [stream.topic for stream in app.streams.values() if app.tables_of(stream) and not stream.internal]
-    there, refused = _look(admin, wanted)
+    there, refused = _look(admin, read(app))
+    wanted = [stream.topic for stream in app.sources]
     yield from problems("source", refused.values())
     for topic in wanted:
         if topic not in there and topic not in refused and (trouble := missing(app, [topic])) is not None:
             yield problem("source", trouble)
     yield from (ok("source", f"{topic}: {_size(there[topic])}") for topic in there)
-    if len(there) < len(wanted):
+    if not there.keys() >= set(wanted):
         return there, refused.keys()  # what the others should be like depends on all of them
     specs = list(own_topics(app, there))
     own, refused = _look(admin, [spec.name for spec in specs])

@@ -23,9 +23,9 @@ _RESET = "`streamfold reset FILE` makes the state anew from the first event"
 
 
 def grown(tp: TopicPartition, tables: Mapping[str, TablePartition], topics: Mapping[str, TopicInfo]) -> Troubles:
-    """A source partition that a changelog or an output has no partition for."""
+    """A source partition that a changelog or an output has no partition for; a hop spreads events over all there are."""
     for table in tables.values():
-        for name in (table.changelog_topic, table.output_topic):
+        for name in (table.changelog_topic, *([] if table.table.internal else [table.output_topic])):
             info = topics.get(name)
             if info is not None and tp.partition >= info.partitions:
                 yield KafkaStateError(

@@ -46,9 +46,11 @@ class Reset:
         self._refuse_members()
         read = [stream for stream in app.streams.values() if app.tables_of(stream)]
         changelogs = [app.changelog(table) for table in app.tables.values()]
-        changelogs += [stream.topic for stream in read if stream.internal]
+        # What is between tables is made again as well, and would be folded twice.
+        changelogs += [stream.topic for stream in read if stream not in app.sources]
         declared = [table for table in app.tables.values() if not table.internal]
         published = [*map(app.output, declared), app.dead_letters] if outputs else []
+        published = [topic for topic in published if topic not in changelogs]
         there = admin.describe([stream.topic for stream in read] + changelogs + published)
         committed = admin.committed(app.group)
         self.committed = bool(committed)
@@ -60,15 +62,13 @@ class Reset:
             for partition in range(self._partitions(stream, there, committed))
         ]
         self.refolds = [
-            self._refold(stream, there[stream.topic], committed)
-            for stream in read
-            if stream.topic in there and not stream.internal
+            self._refold(stream, there[stream.topic], committed) for stream in app.sources if stream.topic in there
         ]
 
     def steps(self) -> Iterator[tuple[str, Callable[[], None]]]:
         """What each step does, and the step itself, in the order that they have to be taken."""
         yield f"fence whoever had one of {len(self.transactional_ids)} partitions", self.fence
-        yield "delete the changelogs", self.delete_changelogs
+        yield "delete the changelogs, and what is between tables", self.delete_changelogs
         if self.outputs:
             yield "delete what was published", self.delete_outputs
         yield "delete the offsets", self.delete_offsets

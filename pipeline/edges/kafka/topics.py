@@ -17,14 +17,18 @@ def prepare(admin: Admin, app: App) -> dict[str, TopicInfo]:
         KafkaStateError: no broker, no source topic, a topic that is not as it has to be, or one whose records may be
             too small for what a table writes.
     """
-    wanted = [stream.topic for stream in app.streams.values() if app.tables_of(stream) and not stream.internal]
-    sources = admin.describe(wanted)
-    if (trouble := missing(app, [topic for topic in wanted if topic not in sources])) is not None:
+    sources = admin.describe(read(app))
+    if (trouble := missing(app, [stream.topic for stream in app.sources if stream.topic not in sources])) is not None:
         raise trouble
     topics = sources | admin.create(own_topics(app, sources))
     for trouble in (*forbidden(app, topics), *unwritable(app, topics), *too_small(app, topics)):
         raise trouble
     return topics
+
+
+def read(app: App) -> list[str]:
+    """The topics that tables read, but for those between hops and tables."""
+    return [stream.topic for stream in app.streams.values() if app.tables_of(stream) and not stream.internal]
 
 
 def missing(app: App, sources: Sequence[str]) -> KafkaStateError | None:
@@ -43,7 +47,7 @@ def make_sources(admin: Admin, app: App, streams: Sequence[Stream] | None = None
     ``streams`` are those that tables read, unless others are named.
     """
     if streams is None:
-        streams = [stream for stream in app.streams.values() if app.tables_of(stream) and not stream.internal]
+        streams = app.sources
     there = admin.describe(stream.topic for stream in streams)
     return there | admin.create(
         TopicSpec.source(stream.topic, stream.partitions, app.replication)
@@ -55,7 +59,7 @@ def make_sources(admin: Admin, app: App, streams: Sequence[Stream] | None = None
 def own_topics(app: App, sources: Mapping[str, TopicInfo]) -> Iterator[TopicSpec]:
     """What the app writes to, as it should be: changelogs, outputs, ways from hops to tables, dead letters."""
     for table in app.tables.values():
-        partitions = _partitions(table, sources)
+        partitions = _partitions(app, table, sources)
         yield TopicSpec.changelog(app.changelog(table), partitions, app.replication)
         if table.stream.internal:
             yield TopicSpec.repartition(table.stream.topic, partitions, app.replication)
@@ -69,18 +73,27 @@ def own_topics(app: App, sources: Mapping[str, TopicInfo]) -> Iterator[TopicSpec
     )
 
 
-def _partitions(table: Table, sources: Mapping[str, TopicInfo]) -> int:
-    """Of a repartitioned table as many as it says; of any other, or if it says nothing, as many as its source has."""
-    return (table.stream.internal and table.partitions) or sources[table.stream.origin.topic].partitions
+def _partitions(app: App, table: Table, sources: Mapping[str, TopicInfo]) -> int:
+    """Of a repartitioned table as many as it says; of any other, or if it says nothing, as many as its source has.
+
+    A source that another table has yet to make will have as many as that one.
+    """
+    if table.stream.internal and table.partitions:
+        return table.partitions
+    topic, feeder = table.stream.origin.topic, app.feeder(table.stream)
+    if topic in sources or feeder is None:
+        return sources[topic].partitions
+    return _partitions(app, feeder, sources)
 
 
 def forbidden(app: App, topics: Mapping[str, TopicInfo]) -> Iterator[KafkaStateError]:
     """What this user would have to be allowed to do with the topics, and is not."""
     needed = {stream.topic: {"READ"} for stream in app.streams.values() if app.tables_of(stream)}
     needed |= {app.changelog(table): {"READ", "WRITE"} for table in app.tables.values()}
-    needed |= {topic: {"WRITE"} for topic in (*map(app.output, app.tables.values()), app.dead_letters)}
+    for topic in (*map(app.output, app.tables.values()), app.dead_letters):
+        needed[topic] = needed.get(topic, set()) | {"WRITE"}
     for topic in (stream.topic for stream in app.streams.values() if stream.internal):
-        needed[topic] = {"READ", "WRITE", "DELETE"}
+        needed[topic].add("DELETE")
     for topic, operations in needed.items():
         missing = operations - topics[topic].operations if topic in topics else set()
         for operation in sorted(missing):
