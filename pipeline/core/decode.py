@@ -108,7 +108,7 @@ class Decoder:
 
 def _format(stream: Stream, scalars: Collection[str], vectors: Mapping[str, int], ids: Collection[str]) -> Format:
     if stream.internal:
-        return ForwardedFormat(stream.origin.topic, scalars, vectors, ids)
+        return ForwardedFormat([origin.topic for origin in stream.origins], scalars, vectors, ids)
     units = UNITS[stream.time_unit]
     match stream.format:
         case "json" | "msgpack" as codec:

@@ -35,6 +35,7 @@ class HopPartition(TablePartition):
     def __init__(self, app: App, hop: Hop, partition: int, targets: int) -> None:
         super().__init__(app, hop, partition)
         self._format = ForwardedFormat.of(hop.target)
+        self._number = hop.number
         self._id = None if hop.dedupe is None else hop.dedupe.field
         self._targets = [Append(self.output_topic, target, [], []) for target in range(targets)]
 
@@ -47,7 +48,7 @@ class HopPartition(TablePartition):
 
     def _send(self, events: Events) -> int:
         """Put the events' records where they go. Returns about how many bytes they are."""
-        keys, values = events.keys, self._format.write(events, self.partition)
+        keys, values = events.keys, self._format.write(events, self._number, self.partition)
         target = np.fromiter(map(crc32, keys), np.uint32, len(keys)) % len(self._targets)
         order = np.argsort(target, kind="stable").tolist()
         ends = np.cumsum(np.bincount(target, minlength=len(self._targets))).tolist()

@@ -182,7 +182,7 @@ numbers = st.floats(allow_nan=False, allow_infinity=False) | st.just(nan)
 def test_every_event_is_read_as_it_was_written(
     rows: list[tuple[float, int, float, tuple[float, float], bytes | None]],
 ) -> None:
-    form = ForwardedFormat("scores", ["x"], {"k": 2}, ["id"])
+    form = ForwardedFormat(["scores"], ["x"], {"k": 2}, ["id"])
     count = len(rows)
     events = Events(
         np.arange(count),
@@ -192,7 +192,7 @@ def test_every_event_is_read_as_it_was_written(
         {"x": np.array([row[2] for row in rows], float), "k": np.array([row[3] for row in rows]).reshape(count, 2)},
         {"id": [row[4] for row in rows]},
     )
-    records = form.write(events, 3)
+    records = form.write(events, 0, 3)
     parsed = form.parse([*records])
     assert not parsed.rejects
     assert not parsed.flaws
@@ -365,6 +365,6 @@ def test_a_topic_that_another_table_takes_is_refused() -> None:
 
 
 def test_infinite_times_are_not_believed() -> None:
-    form = ForwardedFormat("scores", [], {})
-    record = b"\x01" + np.array([inf, 0.0, 0.0]).tobytes()
+    form = ForwardedFormat(["scores"], [], {})
+    record = b"\x01" + np.array([inf, 0.0, 0.0, 0.0]).tobytes()
     assert form.parse([record]).flaws

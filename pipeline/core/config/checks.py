@@ -89,7 +89,33 @@ def check_table(table: Table) -> None:
         for name, operator in table.operators.items()
         for problem in _operator(table, name, operator)
     )
-    refuse((*operators, *_ids(table), *_drops(table), *_partitions(table)))
+    refuse((*_streams(table), *operators, *_ids(table), *_drops(table), *_partitions(table)))
+
+
+def one_or_several(stream: Stream | None, streams: tuple[Stream, ...]) -> tuple[Stream, tuple[Stream, ...]]:
+    """The first of a table's streams, and all of them; they are given as one or as several."""
+    if stream is None:
+        if not streams:
+            refuse([Problem(("stream",), "is missing, expected a stream, or several as streams")])
+        return streams[0], streams
+    if len(streams) > 1 and streams[0] is not stream:
+        refuse([Problem(("streams",), mismatch([each.name for each in streams], "nothing: there is a stream"))])
+    return stream, streams if len(streams) > 1 else (stream,)
+
+
+def _streams(table: Table) -> Iterator[Problem]:
+    if len(table.streams) == 1:
+        return
+    for place, stream in enumerate(table.streams):
+        path = ("streams", place)
+        if not stream.repartition:
+            why = "events of several topics meet by their key in one of the table's own"
+            yield Problem(path, mismatch(stream.name, f"a stream with repartition = true: {why}"))
+        if stream in table.streams[:place]:
+            yield Problem(path, mismatch(stream.name, "each stream once"))
+        for field in table.inputs:
+            if stream.vectors.get(field) != table.stream.vectors.get(field):
+                yield Problem(path, mismatch(stream.name, f"a stream whose {shown(field)} is as in the first one"))
 
 
 def _partitions(table: Table) -> Iterator[Problem]:
@@ -112,8 +138,13 @@ def _drops(table: Table) -> Iterator[Problem]:
 def _ids(table: Table) -> Iterator[Problem]:
     if table.dedupe is None:
         return
-    path, field, stream = ("dedupe", "field"), table.dedupe.field, table.stream
-    yield from _name(path, field)
+    yield from _name(("dedupe", "field"), table.dedupe.field)
+    for stream in table.streams:
+        yield from _id(stream, table.dedupe.field)
+
+
+def _id(stream: Stream, field: str) -> Iterator[Problem]:
+    path = ("dedupe", "field")
     if stream.binary:
         yield Problem(path, mismatch(field, f"none: {stream.format} records hold numbers, ids are text or integers"))
     elif field in {stream.key, stream.time}:
@@ -131,7 +162,12 @@ def _operator(table: Table, name: str, operator: Operator) -> Iterator[Problem]:
         )
     if f"{name}.state" in table.operators and operator.publish != "readout":
         yield Problem(("publish",), mismatch(operator.publish, f'"readout": {shown(name + ".state")} is an operator'))
-    misread = [problem for role, field in operator.inputs().items() for problem in _input(table.stream, role, field)]
+    misread = [
+        problem
+        for stream in table.streams
+        for role, field in operator.inputs().items()
+        for problem in _input(stream, role, field)
+    ]
     yield from misread
     if misread:
         return
@@ -191,12 +227,13 @@ def check_app(app: App, declared: Mapping[str, Stream]) -> None:
 
 def _app(app: App, declared: Mapping[str, Stream]) -> Iterator[Problem]:
     for table in app.tables.values():
-        known = declared.get(table.stream.name, app.streams[table.stream.name])
-        if known != table.stream:
-            yield Problem(
-                ("tables", table.name, "stream"),
-                f"found another stream of the name {shown(known.name)}, expected one a name",
-            )
+        for stream in table.streams:
+            known = declared.get(stream.name, app.streams[stream.name])
+            if known != stream:
+                yield Problem(
+                    ("tables", table.name, "stream"),
+                    f"found another stream of the name {shown(known.name)}, expected one a name",
+                )
     yield from _chains(app)
     taken: dict[str, str] = {}
     for path, topic, role in _topics(app):
@@ -232,17 +269,13 @@ def _chains(app: App) -> Iterator[Problem]:
             return
 
 
-def _loop(app: App, table: Table) -> list[str] | None:
-    """The tables that feed this one, if it is among them; each before the one that it feeds."""
-    way, feeder = [table.name], app.feeder(table.stream)
-    while feeder is not None:
-        if feeder.name == table.name:
-            return way
-        if feeder.name in way:
-            return None
-        way.insert(0, feeder.name)
-        feeder = app.feeder(feeder.stream)
-    return None
+def _loop(app: App, table: Table, way: tuple[str, ...] = ()) -> tuple[str, ...] | None:
+    """A way from the last table of one back to it, from each table to one that it feeds; None if there is none."""
+    if table.name in way:
+        return way if table.name == way[-1] else None
+    feeders = (app.feeder(stream) for stream in table.streams)
+    ways = (_loop(app, feeder, (table.name, *way)) for feeder in feeders if feeder is not None)
+    return next((found for found in ways if found is not None), None)
 
 
 def _topics(app: App) -> Iterator[tuple[tuple[str, ...], str, str]]:
@@ -258,4 +291,5 @@ def _topics(app: App) -> Iterator[tuple[tuple[str, ...], str, str]]:
         if table.stream.repartition:
             what = f"the repartitioning of the table {shown(table.name)}"
             yield path, app.repartition(table), what
-            yield path, f"{app.name}-{app.hop(table)}-changelog", what
+            for stream in table.streams:
+                yield path, f"{app.name}-{app.hop(table, stream)}-changelog", what

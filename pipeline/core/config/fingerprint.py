@@ -20,7 +20,7 @@ _DIGITS = 16
 def fingerprint(table: Table) -> str:
     """16 hexadecimal digits of the key, the time, the inputs and the operators with all that shapes their state."""
     stream = table.stream
-    meaning = {
+    meaning: dict[str, object] = {
         "format": _FORMAT,
         "key": stream.key,
         "time": [stream.time, stream.time_unit],
@@ -29,6 +29,8 @@ def fingerprint(table: Table) -> str:
     }
     if stream.repartition:
         meaning["repartition"] = "states" if table.two_stage else "events"
+    if len(table.streams) > 1:
+        meaning["streams"] = [[each.key, each.time, each.time_unit] for each in table.streams]
     text = json.dumps(meaning, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 

@@ -152,6 +152,22 @@ def instance(kind: type[T], doc: str) -> Option[T, T]:
     return Option(Any, f"an object of the class {kind.__name__}", doc=doc, convert=lambda value: _only(kind, value))
 
 
+def either(option: Option[T, T]) -> Option[T | None, T]:
+    """The same option, which another one may stand in for: whoever has both fills it in."""
+    option.default = None  # type: ignore[assignment]
+    return option  # type: ignore[return-value]
+
+
+def instances(kind: type[T], doc: str) -> Option[Sequence[T], tuple[T, ...]]:
+    """Objects of a class, none if left out."""
+    expected = f"objects of the class {kind.__name__}"
+
+    def convert(value: object) -> tuple[T, ...]:
+        return tuple(_only(kind, item) for item in _only(Iterable, value))  # type: ignore[type-abstract]
+
+    return Option(Any, expected, (), doc=doc, convert=convert)
+
+
 def named(kind: type[N], doc: str, default: Any = REQUIRED) -> Option[Iterable[N] | Mapping[str, N], Mapping[str, N]]:
     """Objects of a class with different names; held by name."""
     expected = f"objects of the class {kind.__name__} with different names"

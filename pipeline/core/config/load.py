@@ -108,8 +108,9 @@ class _Reader:
         return self._build(path, Stream, name=name, **self._options(path, Stream, given, inner=("name",)))
 
     def _table(self, path: Path, name: str, given: Tree, streams: Mapping[str, Stream | None]) -> Table | None:
-        inner = ("name", "stream", "operators", "dedupe", "metrics_keys")
-        options = self._options(path, Table, given, inner=inner, known=("stream", "operators", "dedupe", "metrics"))
+        inner = ("name", "stream", "streams", "operators", "dedupe", "metrics_keys")
+        known = ("stream", "streams", "operators", "dedupe", "metrics")
+        options = self._options(path, Table, given, inner=inner, known=known)
         options["operators"] = {
             operator: self._operator((*path, "operators", operator), table)
             for operator, table in self._sections(path, given, "operators").items()
@@ -122,17 +123,26 @@ class _Reader:
             options["dedupe"] = self._build(there, Dedupe, **dedupe)
         if "metrics" in given:
             options |= self._metrics((*path, "metrics"), given["metrics"])
-        stream = self._stream_of(path, given, streams)
-        return self._build(path, Table, name=name, stream=stream, **options) if stream else None
+        if "streams" in given:
+            names = given["streams"]
+            if not isinstance(names, list) or not names or "stream" in given:
+                expected = "the names of streams, in place of stream" if "stream" in given else "the names of streams"
+                self._problem((*path, "streams"), mismatch(names, expected))
+                return None
+            found = [self._stream_of((*path, "streams", place), each, streams) for place, each in enumerate(names)]
+            options["streams"] = found
+        else:
+            found = [self._stream_of((*path, "stream"), given.get("stream"), streams)]
+            options["stream"] = found[0]
+        return self._build(path, Table, name=name, **options) if all(found) else None
 
-    def _stream_of(self, path: Path, given: Tree, streams: Mapping[str, Stream | None]) -> Stream | None:
-        name = given.get("stream")
+    def _stream_of(self, path: Path, name: object, streams: Mapping[str, Stream | None]) -> Stream | None:
         if name is None:
-            self._problem((*path, "stream"), "is missing, expected the name of a stream")
+            self._problem(path, "is missing, expected the name of a stream")
         elif not isinstance(name, str):
-            self._problem((*path, "stream"), mismatch(name, "the name of a stream"))
+            self._problem(path, mismatch(name, "the name of a stream"))
         elif name not in streams:
-            self._problem((*path, "stream"), unknown("stream", name, tuple(streams)))
+            self._problem(path, unknown("stream", name, tuple(streams)))
         else:
             return streams[name]
         return None

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 from operators.duration import seconds
 from operators.operator import Operator, Shape
 from pipeline.core.config import kinds
-from pipeline.core.config.checks import check_app, check_dedupe, check_kafka, check_stream, check_table
+from pipeline.core.config.checks import check_app, check_dedupe, check_kafka, check_stream, check_table, one_or_several
 from pipeline.core.config.fingerprint import fingerprint
 from pipeline.core.config.option import Option
 from pipeline.core.secret import Secret
@@ -34,7 +34,7 @@ Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 _MOST_EVENTS = 100_000
 _WORTH_EVENTS = 10
-_HEAD_NUMBERS = 3
+_HEAD_NUMBERS = 4
 """What an event that is sent on has besides its fields."""
 
 
@@ -78,9 +78,9 @@ class Stream:
     """Whether it is none of the user's, but a way from one of them to a table."""
 
     @property
-    def origin(self) -> Stream:
-        """The stream as the user declared it."""
-        return self
+    def origins(self) -> tuple[Stream, ...]:
+        """The streams of the user's that its events come from."""
+        return (self,)
 
     @property
     def binary(self) -> bool:
@@ -129,7 +129,7 @@ class Table:
     """Keyed state, kept from a stream by operators. An operator's name is its field in the output record."""
 
     name: Option[str, str] = kinds.name("The table's name.")
-    stream: Option[Stream, Stream] = kinds.instance(Stream, "The stream that is folded.")
+    stream: Option[Stream | None, Stream] = kinds.either(kinds.instance(Stream, "The stream that is folded."))
     operators: Option[Mapping[str, Operator], Mapping[str, Operator]] = kinds.operators(
         "The operators, by the names that their results have in the output record."
     )
@@ -170,8 +170,12 @@ class Table:
             4, 10_000, "With repartition: the partitions of the table. Left out: as many as the stream's topic has."
         )
     )
+    streams: Option[Sequence[Stream], tuple[Stream, ...]] = kinds.instances(
+        Stream, "Several streams that are folded into one table, in place of `stream`; all of them repartitioned."
+    )
 
     def __post_init__(self) -> None:
+        self.__dict__["stream"], self.__dict__["streams"] = one_or_several(self.stream, self.streams)
         check_table(self)
 
     internal: ClassVar[bool] = False
@@ -282,7 +286,7 @@ class App:
 
     def __post_init__(self) -> None:
         declared = self.streams
-        read = {table.stream.name: table.stream for table in self.tables.values()}
+        read = {stream.name: stream for table in self.tables.values() for stream in table.streams}
         self.__dict__["streams"] = {**declared, **read}
         check_app(self, declared)
 
@@ -308,9 +312,9 @@ class App:
         """The topic of a table's events by their keys, where its stream is repartitioned."""
         return f"{self.name}-{table.name}-repartition"
 
-    def hop(self, table: Table) -> str:
-        """What sends a table's events there goes by this name, in metrics and in the name of its changelog."""
-        return f"{table.name}-{table.stream.name}-repartition"
+    def hop(self, table: Table, stream: Stream) -> str:
+        """What sends a stream's events there goes by this name, in metrics and in the name of its changelog."""
+        return f"{table.name}-{stream.name}-repartition"
 
     @property
     def sources(self) -> tuple[Stream, ...]:
@@ -320,11 +324,11 @@ class App:
 
     def feeder(self, stream: Stream) -> Table | None:
         """The table whose output a stream is; None if others write to its topic."""
-        return next((table for table in self.tables.values() if self.output(table) == stream.origin.topic), None)
+        return next((table for table in self.tables.values() if self.output(table) == stream.topic), None)
 
     def tables_of(self, stream: Stream) -> tuple[Table, ...]:
         """The tables that are kept from a stream."""
-        return tuple(table for table in self.tables.values() if table.stream.name == stream.name)
+        return tuple(table for table in self.tables.values() if stream.name in (each.name for each in table.streams))
 
     def fields_read(self, stream: Stream) -> Mapping[str, Shape]:
         """Every field of a stream that some table's operators read, with its shape."""

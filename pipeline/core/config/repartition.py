@@ -9,6 +9,7 @@ itself and sends the partial states on: fewer records, and the work on a busy ke
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -25,11 +26,11 @@ class Between(Stream):
     """
 
     internal = True
-    declared: Stream
+    declared: tuple[Stream, ...]
 
     @property
-    def origin(self) -> Stream:
-        """The stream that the events came from, as the user knows it."""
+    def origins(self) -> tuple[Stream, ...]:
+        """The streams of the user's that its events come from."""
         return self.declared
 
 
@@ -45,10 +46,14 @@ class Rekeyed(Table):
 
 
 class Hop(Table):
-    """A table that keeps nothing: it sends events on to another one, ``target``, or what it folded of them."""
+    """A table that keeps nothing: it sends events of a stream on to another one, or what it folded of them.
+
+    The stream is that of this ``number`` among those of the ``target``.
+    """
 
     internal = True
     target: Rekeyed
+    number: int
 
 
 def rewritten(app: App) -> App:
@@ -56,11 +61,11 @@ def rewritten(app: App) -> App:
     tables: list[Table] = []
     for table in app.tables.values():
         tables += [*_rewritten(app, table)] if table.stream.repartition else [table]
-    streams = {**app.streams, **{table.stream.name: table.stream for table in tables}}
+    streams = {**app.streams, **{stream.name: stream for table in tables for stream in table.streams}}
     return _as(App, app, tables={table.name: table for table in tables}, streams=streams)
 
 
-def _rewritten(app: App, table: Table) -> tuple[Hop, Rekeyed]:
+def _rewritten(app: App, table: Table) -> Iterator[Table]:
     between = _as(
         Between,
         table.stream,
@@ -69,35 +74,43 @@ def _rewritten(app: App, table: Table) -> tuple[Hop, Rekeyed]:
         key=None,
         time=None,
         start="earliest",
-        partitions=table.partitions or table.stream.partitions,
         repartition=False,
-        declared=table.stream,
+        declared=table.streams,
     )
-    rekeyed = _as(Rekeyed, table, stream=between, declared=table)
+    changes: dict[str, Any] = {"stream": between, "declared": table}
     if table.two_stage:
-        merging = {
-            name: Merging(
-                inner=operator, fields=operator.layout(table.shapes(name)).fields, name=name, publish=operator.publish
-            )
-            for name, operator in table.operators.items()
-        }
+        merging = _merging(table)
         vectors = {field: width for operator in merging.values() for field, width in operator.widths().items()}
-        partial = _as(Between, between, vectors=vectors, declared=table.stream)
-        rekeyed = _as(Rekeyed, rekeyed, stream=partial, operators=merging, missing="skip", declared=table)
-    hop = _as(
-        Hop,
-        table,
-        name=app.hop(table),
-        stream=_as(Stream, table.stream, repartition=False, partitioned_by_key=True),
-        output=between.topic,
-        on_null="dead-letter",
-        metrics_keys=(),
-        ttl=None,
-        max_keys=None,
-        on_full="stop",
-        target=rekeyed,
-    )
-    return hop, rekeyed
+        changes |= {"stream": _as(Between, between, vectors=vectors), "operators": merging, "missing": "skip"}
+    rekeyed = _as(Rekeyed, table, streams=(changes["stream"],), **changes)
+    for number, stream in enumerate(table.streams):
+        source = _as(Stream, stream, repartition=False, partitioned_by_key=True)
+        yield _as(
+            Hop,
+            table,
+            name=app.hop(table, stream),
+            stream=source,
+            streams=(source,),
+            output=between.topic,
+            on_null="dead-letter",
+            metrics_keys=(),
+            ttl=None,
+            max_keys=None,
+            on_full="stop",
+            target=rekeyed,
+            number=number,
+        )
+    yield rekeyed
+
+
+def _merging(table: Table) -> dict[str, Merging]:
+    """Operators that merge what those of a table leave."""
+    return {
+        name: Merging(
+            inner=operator, fields=operator.layout(table.shapes(name)).fields, name=name, publish=operator.publish
+        )
+        for name, operator in table.operators.items()
+    }
 
 
 def _as(kind: type[T], original: object, **changes: Any) -> T:

@@ -24,14 +24,16 @@ def schema() -> Schema:
     """The schema, in the terms of JSON Schema 2020-12."""
     app = _object(App, inner=("tables", "streams", "kafka"))
     app["properties"]["kafka"] = {"description": App.kafka.doc, **_object(KafkaSecurity)}
-    nested = ("name", "stream", "operators", "dedupe", "metrics_keys")
-    table = _object(Table, inner=nested, required=("stream", "operators"))
+    nested = ("name", "stream", "streams", "operators", "dedupe", "metrics_keys")
+    table = _object(Table, inner=nested, required=("operators",))
     table["properties"] |= {
         "stream": {"type": "string", "description": Table.stream.doc},
+        "streams": {"type": "array", "items": {"type": "string"}, "minItems": 1, "description": Table.streams.doc},
         "operators": {"description": Table.operators.doc, **_by_name(_operator())},
         "dedupe": _object(Dedupe) | {"description": Table.dedupe.doc},
         "metrics": _closed({"keys": _option(Table.metrics_keys)}, ()),
     }
+    table["oneOf"] = [{"required": ["stream"]}, {"required": ["streams"]}]
     properties = {
         "app": app,
         "streams": _by_name(_object(Stream, inner=("name",)), msgspec.json.schema(NameText)),

@@ -78,9 +78,10 @@ def _stream(app: App, stream: Stream) -> dict[str, Any]:
 
 
 def _table(app: App, table: Table) -> dict[str, Any]:
-    nested = {"name", "stream", "operators", "output", "dedupe"}
+    nested = {"name", "stream", "streams", "operators", "output", "dedupe"}
     return {
         "stream": table.stream.name,
+        "streams": [stream.name for stream in table.streams],
         "output": app.output(table),
         "changelog": app.changelog(table),
         "repartition": app.repartition(table) if table.stream.repartition else None,

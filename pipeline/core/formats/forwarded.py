@@ -5,7 +5,7 @@ bytes    what
 =======  ===========================================================================================
 1        the format's number
 8        event time in Unix seconds
-8, 8     partition and offset of the event in its own topic
+8, 8, 8  which of the table's streams the event is of, its partition and its offset there
 8 w      the fields that the table reads, each a number or the numbers of a vector; NaN for none
 rest     nothing, or 1 and the event's id
 =======  ===========================================================================================
@@ -16,7 +16,7 @@ reads others has another fingerprint, and what was on its way to it is deleted w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 
 _FORMAT = 1
 _ID = b"\x01"
-_HEAD = 3
+_HEAD = 4
 _FOREIGN = "not written by this app"
 
 
 class ForwardedFormat:
-    """Writes the events of a topic as records, and reads them again.
+    """Writes the events of a table's topics as records, and reads them again.
 
     ``scalars`` and ``vectors`` (with their lengths) are the fields, ``ids`` at most one.
     """
 
     def __init__(
-        self, topic: str, scalars: Collection[str], vectors: Mapping[str, int], ids: Collection[str] = ()
+        self, topics: Sequence[str], scalars: Collection[str], vectors: Mapping[str, int], ids: Collection[str] = ()
     ) -> None:
-        self._topic = topic
+        self._topics = topics
         self._places: dict[str, int | slice] = {}
         width = _HEAD
         for field in sorted(scalars):
@@ -60,19 +60,21 @@ class ForwardedFormat:
         """For the events that a table is folded from, or that a hop sends on to it."""
         scalars = [field for field, shape in table.inputs.items() if not shape]
         vectors = {field: shape[0] for field, shape in table.inputs.items() if shape}
-        return cls(table.stream.origin.topic, scalars, vectors, [] if table.dedupe is None else [table.dedupe.field])
+        topics = [stream.topic for stream in table.stream.origins]
+        return cls(topics, scalars, vectors, [] if table.dedupe is None else [table.dedupe.field])
 
     @property
     def size(self) -> int:
         """Bytes of a record without its id."""
         return self._dtype.itemsize
 
-    def write(self, events: Events, partition: int) -> list[bytes]:
-        """A record for each event of this partition of their topic."""
+    def write(self, events: Events, stream: int, partition: int) -> list[bytes]:
+        """A record for each event of this partition of the stream of this number."""
         rows = np.empty(len(events), self._dtype)
         rows["format"] = _FORMAT
         numbers = rows["numbers"]
-        numbers[:, 0], numbers[:, 1], numbers[:, 2] = events.times, partition, events.offsets
+        numbers[:, 0], numbers[:, 1] = events.times, stream
+        numbers[:, 2], numbers[:, 3] = partition, events.offsets
         for field, place in self._places.items():
             numbers[:, place] = events.columns[field]
         raw, size = rows.tobytes(), self.size
@@ -107,9 +109,9 @@ class ForwardedFormat:
         """Where an event came from, for its dead letter; nothing of a record that is none."""
         if value is None or self.parse([value]).flaws or not self._is_ours(value):
             return []
-        _, partition, offset = np.frombuffer(value[: self.size], self._dtype)["numbers"][0, :_HEAD].tolist()
+        _, stream, partition, offset = np.frombuffer(value[: self.size], self._dtype)["numbers"][0, :_HEAD].tolist()
         return [
-            ("origin_topic", self._topic.encode()),
+            ("origin_topic", self._topics[int(stream)].encode()),
             ("origin_partition", b"%d" % int(partition)),
             ("origin_offset", b"%d" % int(offset)),
         ]

@@ -23,7 +23,7 @@ _RESET = "`streamfold reset FILE` makes the state anew from the first event"
 
 
 def grown(tp: TopicPartition, tables: Mapping[str, TablePartition], topics: Mapping[str, TopicInfo]) -> Troubles:
-    """A source partition that a changelog or an output has no partition for; a hop spreads events over all there are."""
+    """A source partition that a changelog or an output has no partition for; a hop's events go to any partition."""
     for table in tables.values():
         for name in (table.changelog_topic, *([] if table.table.internal else [table.output_topic])):
             info = topics.get(name)

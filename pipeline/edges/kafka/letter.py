@@ -26,7 +26,7 @@ class Filter:
         if self.table is not None:
             stream = app.tables[self.table].stream
             if letter.table != self.table and (
-                letter.table is not None or letter.topic not in (stream.topic, stream.origin.topic)
+                letter.table is not None or letter.topic not in {each.topic for each in (stream, *stream.origins)}
             ):
                 return False
         return self.reason is None or self.reason.lower() in letter.why.lower()

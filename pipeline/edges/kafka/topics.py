@@ -80,9 +80,13 @@ def _partitions(app: App, table: Table, sources: Mapping[str, TopicInfo]) -> int
     """
     if table.stream.internal and table.partitions:
         return table.partitions
-    topic, feeder = table.stream.origin.topic, app.feeder(table.stream)
-    if topic in sources or feeder is None:
-        return sources[topic].partitions
+    return max(_partitions_of(app, origin, sources) for origin in table.stream.origins)
+
+
+def _partitions_of(app: App, stream: Stream, sources: Mapping[str, TopicInfo]) -> int:
+    feeder = app.feeder(stream)
+    if stream.topic in sources or feeder is None:
+        return sources[stream.topic].partitions
     return _partitions(app, feeder, sources)
 
 

@@ -133,7 +133,7 @@ MISTAKES = [
     ('format = "float64"', 'format = "float64"\nkey = "x"', "streams.raw.key", "record's key is used"),
     ('format = "float64"', 'format = "float64"\ntime = "t"', "streams.raw.time", 'unknown field "t"'),
     ('topic = "raw"', 'topic = "game-scores"', "streams.raw.topic", 'the source of the stream "scores"'),
-    ('"player-averages"', '"game-scores"', "tables.player.output", 'the source of the stream "scores"'),
+    ('"player-averages"', '"game-scores"', "tables.player.stream", 'a cycle of tables, "player" -> "player"'),
     ('"player-averages"', '"arcade-machine"', "tables.machine.output", 'the output of the table "player"'),
     ('"player-averages"', '"arcade-dead-letters"', "tables.player.output", "the dead letters"),
     ('"player-averages"', '"arcade-player-changelog"', "tables.player.output", "the changelog"),
