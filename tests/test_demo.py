@@ -43,7 +43,8 @@ def inputs(stream_name: str, count: int) -> Inputs:
     stream = load(CONFIG, {}).streams[stream_name]
     events = Games(1).events() if stream_name == "scores" else replay()
     timed = [{"ts": round(1.7e9 + number / 100, 3), **event} for number, event in enumerate(islice(events, count))]
-    return [(event[stream.key or ""], event, event_time(stream, event)) for event in timed]
+    (key,) = stream.key_fields
+    return [(event[key], event, event_time(stream, event)) for event in timed]
 
 
 def pipeline_of(stream_name: str, events: Inputs) -> dict[str, list[dict[str, Any]]]:

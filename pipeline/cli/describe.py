@@ -52,14 +52,25 @@ def _user(app: App) -> str:
 
 
 def _stream_lines(app: App, stream: Stream) -> Iterator[str]:
-    key = f'field "{stream.key}"' if stream.key else "of the record"
+    key = _key(stream)
     time = f'field "{stream.time}"' if stream.time else "of the record"
     yield f"stream {stream.name} <- {stream.topic}: {stream.format}, key {key}, time {time}"
+    for name, text in stream.select.items():
+        yield f"  select {name} = {json.dumps(text, ensure_ascii=False)}"
+    if stream.where is not None:
+        yield f"  where {json.dumps(stream.where, ensure_ascii=False)}"
     tables = app.tables_of(stream)
     if not tables:
         yield "  no table reads it"
     for table in tables:
         yield from _table_lines(app, table)
+
+
+def _key(stream: Stream) -> str:
+    if not stream.key_fields:
+        return "of the record"
+    fields = "/".join(f'"{field}"' for field in stream.key_fields)
+    return f"{fields} joined" if stream.key_parts else f"field {fields}"
 
 
 def _table_lines(app: App, table: Table) -> Iterator[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.core.batch import Deletes, Events, Headers, Ints, Reject, WireBatch
+from pipeline.core.choose import Chooser
 from pipeline.core.formats.binary import BinaryFormat
 from pipeline.core.formats.document import DocumentFormat
 from pipeline.core.formats.forwarded import ForwardedFormat
@@ -22,9 +23,9 @@ MAX_KEY_BYTES = 4096
 class Decoder:
     """Reads the records of one stream.
 
-    ``scalars`` and ``vectors`` (with their lengths) are the fields that any of the stream's tables reads, and ``ids``
-    those by which any knows duplicates; others are ignored. A key longer than ``max_key_bytes`` makes a bad event; an
-    empty one is a key like any other.
+    ``scalars`` and ``vectors`` (with their lengths) are the fields and selected names that any of the stream's tables
+    reads, and ``ids`` the fields by which any knows duplicates; others are ignored, but for those that are chosen by.
+    A key longer than ``max_key_bytes`` makes a bad event; an empty one is a key like any other.
     """
 
     def __init__(
@@ -37,13 +38,18 @@ class Decoder:
         max_key_bytes: int = MAX_KEY_BYTES,
     ) -> None:
         self._max_key_bytes = max_key_bytes
-        self._key = stream.key
         self._compare_keys = stream.key is not None and not stream.partitioned_by_key
-        self._format = _format(stream, scalars, vectors, ids)
+        self._chooser = Chooser(stream, scalars, ids) if stream.choice or stream.key_parts else None
+        self._format = _format(stream, scalars, vectors, ids, self._chooser)
 
     def decode(self, batch: WireBatch) -> tuple[Events, list[Reject]]:
-        """The good events in order, and one reject for each of the others, in order too."""
+        """The good events in order, and one reject for each of the others, in order too.
+
+        Events that the stream's ``where`` drops are in neither.
+        """
         parsed = self._format.parse(batch.values)
+        if self._chooser is not None:
+            parsed = self._chooser.choose(parsed)
         index, flaws = parsed.index, parsed.flaws
         keys = pick(batch.keys, index) if parsed.keys is None else parsed.keys
         for row, reason in self._key_flaws(keys).items():
@@ -106,20 +112,23 @@ class Decoder:
         return reasons | {row: too_long for row, key in enumerate(keys) if key is not None and len(key) > limit}
 
 
-def _format(stream: Stream, scalars: Collection[str], vectors: Mapping[str, int], ids: Collection[str]) -> Format:
+def _format(
+    stream: Stream, scalars: Collection[str], vectors: Mapping[str, int], ids: Collection[str], chooser: Chooser | None
+) -> Format:
     if stream.internal:
         return ForwardedFormat([origin.topic for origin in stream.origins], scalars, vectors, ids)
-    units = UNITS[stream.time_unit]
+    units, time = UNITS[stream.time_unit], stream.time
+    numbers = scalars if chooser is None else chooser.numbers
     match stream.format:
         case "json" | "msgpack" as codec:
+            key, besides = (stream.key, None) if chooser is None else (None, chooser.besides)
+            assert not isinstance(key, tuple)
             return DocumentFormat(
-                codec, key=stream.key, time=stream.time, units=units, scalars=scalars, vectors=vectors, ids=ids
+                codec, key=key, time=time, units=units, scalars=numbers, vectors=vectors, ids=ids, besides=besides
             )
         case "float64" | "float32" as dtype:
-            wanted = {*scalars, *vectors}
-            return BinaryFormat(
-                dtype, stream.fields, time=stream.time, units=units, wanted=wanted, vectors=stream.vectors
-            )
+            wanted = {*numbers, *vectors}
+            return BinaryFormat(dtype, stream.fields, time=time, units=units, wanted=wanted, vectors=stream.vectors)
 
 
 def _offsets(batch: WireBatch, index: Ints) -> Ints:

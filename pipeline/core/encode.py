@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from operators.operator import Readout
 from pipeline.core.batch import Floats, Ints
+from pipeline.core.keys import split
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
@@ -25,11 +26,13 @@ class Encoder:
     """Writes the output records of one table.
 
     ``fields`` are the operators' fields in order: ``"name"`` for a read-out, ``"name.state"`` for the memory itself.
+    ``parts`` are the names of the parts that a key is joined of, if it is: each becomes a field before them.
     """
 
-    def __init__(self, table: str, fields: Sequence[str]) -> None:
+    def __init__(self, table: str, fields: Sequence[str], parts: Sequence[str] = ()) -> None:
         self._fields = tuple(fields)
-        names = (*HEAD, *self._fields)
+        self._parts = len(parts)
+        names = (*HEAD, *parts, *self._fields)
         attributes = [f"field_{i}" for i in range(len(names))]
         self._record = msgspec.defstruct(
             table, attributes, rename=dict(zip(attributes, names, strict=True)), module=__name__, gc=False
@@ -38,7 +41,7 @@ class Encoder:
 
     def encode(
         self,
-        keys: Iterable[str],
+        keys: Sequence[str],
         times: Floats,
         partition: int,
         offsets: Ints,
@@ -49,7 +52,8 @@ class Encoder:
         Numbers keep every digit; what is not finite becomes null, in a vector (or matrix) all of it.
         """
         columns = [_column(results[field]) for field in self._fields]
-        records = map(self._record, keys, times.tolist(), repeat(partition), offsets.tolist(), *columns)
+        parts = split(keys, self._parts) if self._parts else ()
+        records = map(self._record, keys, times.tolist(), repeat(partition), offsets.tolist(), *parts, *columns)
         return list(map(self._encode, records))
 
 

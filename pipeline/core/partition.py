@@ -104,6 +104,7 @@ class Partition:
         if batch.start != self.position:
             raise GapError(f"{batch.topic}-{batch.partition}: at {self.position}, was given {batch.start}")
         events, rejects = self._decoder.decode(batch)
+        self._counts.filtered += len(batch) - len(events) - len(rejects)
         if self._split:
             self._check_partitioning(batch, events)
         deletes, rejects = self._deletes(batch, rejects)
@@ -209,11 +210,11 @@ class Partition:
         offender = self._decoder.key_evidence(batch, events)
         if offender is not None:
             raise KafkaStateError(
-                f"topic {batch.topic} is not partitioned by the field {self.stream.key!r}: the record key at "
+                f"topic {batch.topic} is not partitioned by {self.stream.key_told}: the record key at "
                 f"{batch.topic}-{batch.partition} offset {batch.offsets[offender]} is another, or none",
                 f"say `repartition = true` on stream {self.stream.name} and `streamfold reset FILE`; or have producers "
-                f"send {self.stream.key!r} as the record key, or say `partitioned_by_key = true` if equal values are "
-                "always in one partition",
+                f"send {self.stream.key_told} as the record key, or say `partitioned_by_key = true` if equal values "
+                "are always in one partition",
             )
 
     def check_siblings(self, siblings: Sequence[Partition]) -> None:
@@ -222,14 +223,14 @@ class Partition:
         Raises:
             KafkaStateError: the topic is not partitioned by the field that is the key.
         """
-        if not siblings or self.stream.key is None:
+        if not siblings or not self.stream.key_fields:
             return
         for name, table in self.tables.items():
             key = table.sightings.shared_with(sibling.tables[name].state.index for sibling in siblings)
             if key is not None:
                 raise KafkaStateError(
-                    f"topic {self.stream.topic} is not partitioned by the field {self.stream.key!r}: the key "
+                    f"topic {self.stream.topic} is not partitioned by {self.stream.key_told}: the key "
                     f"{key_text(key)!r} is in partition {self.partition} and in another one",
                     f"say `repartition = true` on stream {self.stream.name}, or have producers send "
-                    f"{self.stream.key!r} as the record key, all with one partitioner; then `streamfold reset FILE`",
+                    f"{self.stream.key_told} as the record key, all with one partitioner; then `streamfold reset FILE`",
                 )

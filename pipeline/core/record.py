@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 
+from pipeline.core.batch import WireBatch
 from pipeline.core.config.model import Stream
 from pipeline.core.config.problem import mismatch, shown
+from pipeline.core.decode import Decoder
 from pipeline.core.written import Written
 from pipeline.errors import InputError
 
@@ -17,28 +20,28 @@ _NUMBERS = {"float64": "d", "float32": "f"}
 
 
 class RecordEncoder:
-    """Writes the records of one stream: the value in its format, the key from the field ``key``.
+    """Writes the records of one stream: the value in its format, the key as the stream or the field ``key`` says.
 
     Raises:
         InputError: no field is named for the key, or another one than the stream's.
     """
 
     def __init__(self, stream: Stream, key: str | None = None) -> None:
-        self._key = _key_field(stream, key)
+        _check_key(stream, key)
+        made = stream.key_parts or set(stream.key_fields) & set(stream.select)
+        self._key = _decoded_key(stream) if made else _field_key((*stream.key_fields, key or "")[0])
         self._value = _value_of(stream)
 
     def encode(self, event: Written) -> tuple[bytes, bytes]:
         """Key (text as UTF-8, an integer as decimal text) and value. Raises ValueError, saying what is wrong."""
-        key = event.fields.get(self._key)
-        if isinstance(key, bool) or not isinstance(key, str | int):
-            raise ValueError(f"{self._key}: {mismatch(key, 'text or an integer: it is the key')}")
         try:
-            return str(key).encode(), self._value(event)
+            value = self._value(event)
+            return self._key(event, value), value
         except (msgspec.ValidationError, OverflowError) as error:
             raise ValueError(str(error)) from None
 
 
-def _key_field(stream: Stream, given: str | None) -> str:
+def _check_key(stream: Stream, given: str | None) -> None:
     if stream.key is None and given is None:
         raise InputError(
             f"the stream {shown(stream.name)} takes the key of the record, and no field is named for it",
@@ -49,7 +52,31 @@ def _key_field(stream: Stream, given: str | None) -> str:
             f"--key: found {shown(given)}, expected {shown(stream.key)}: a topic is partitioned by its stream's key",
             "leave --key out",
         )
-    return stream.key or given or ""
+
+
+def _field_key(field: str) -> Callable[[Written, bytes], bytes]:
+    """The key is a field of the event."""
+
+    def key_of(event: Written, _: bytes) -> bytes:
+        key = event.fields.get(field)
+        if isinstance(key, bool) or not isinstance(key, str | int):
+            raise ValueError(f"{field}: {mismatch(key, 'text or an integer: it is the key')}")
+        return str(key).encode()
+
+    return key_of
+
+
+def _decoded_key(stream: Stream) -> Callable[[Written, bytes], bytes]:
+    """The key is made of the event: it is the one under which a worker will fold it."""
+    decoder = Decoder(replace(stream, where=None), (), {})
+
+    def key_of(_: Written, value: bytes) -> bytes:
+        events, rejects = decoder.decode(WireBatch(stream.topic, 0, 0, 1, [None], [value], [0], [0]))
+        if rejects:
+            raise ValueError(rejects[0].reason)
+        return events.keys[0]
+
+    return key_of
 
 
 def _value_of(stream: Stream) -> Callable[[Written], bytes]:

@@ -44,7 +44,10 @@ def largest_output(table: Table) -> int:
         2 * (len(name) + _NAME_BYTES) + _NUMBER_BYTES * _numbers(operator, table.shapes(name))
         for name, operator in table.operators.items()
     )
-    return OVERHEAD + MAX_KEY_BYTES * (1 + _KEY_TEXT_FACTOR) + _HEAD_BYTES + results
+    parts = table.stream.key_parts
+    texts = _KEY_TEXT_FACTOR * MAX_KEY_BYTES * (2 if parts else 1)
+    names = sum(len(part.encode()) + _NAME_BYTES for part in parts)
+    return OVERHEAD + MAX_KEY_BYTES + texts + names + _HEAD_BYTES + results
 
 
 def _numbers(operator: Operator, shapes: Mapping[str, Shape]) -> int:

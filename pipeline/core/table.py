@@ -40,6 +40,7 @@ class Counts:
     outputs: Counter[str] = field(default_factory=Counter)
     skipped: Counter[str] = field(default_factory=Counter)
     duplicates: Counter[str] = field(default_factory=Counter)
+    filtered: int = 0
     forgotten_ids: Counter[str] = field(default_factory=Counter)
     late: Counter[tuple[str, str]] = field(default_factory=Counter)
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -61,7 +62,7 @@ class TablePartition:
         self.changelog_topic = app.changelog(table)
         self.output_topic = app.output(table)
         self.fingerprint = app.fingerprint(table)
-        self._encoder = Encoder(table.name, _published(table))
+        self._encoder = Encoder(table.name, _published(table), table.origin.stream.key_parts)
         self._keys: list[bytes | None] = []
         self._values: list[bytes | None] = []
 

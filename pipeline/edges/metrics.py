@@ -52,6 +52,7 @@ class Metrics:
         self.outputs = counter("outputs_total", "Output records committed.", "table")
         self.dead_letters = counter("dead_letters_total", "Events refused, and committed as such.", "stage", "reason")
         self.skipped = counter("skipped_total", "Events that lacked a field of every operator.", "table")
+        self.filtered = counter("filtered_total", "Events that `where` left out.", "stream")
         self.duplicates = counter("duplicates_total", "Events that were folded before, by their ids.", "table")
         self.forgotten_ids = counter(
             "forgotten_ids_total", "Ids that max_events pushed out while their time was still in the window.", "table"
@@ -90,6 +91,7 @@ class Metrics:
         """A cut went through."""
         counts = cut.counts
         self.events.labels(stream, tp.partition).inc(counts.events)
+        self.filtered.labels(stream).inc(counts.filtered)
         for table, number in counts.outputs.items():
             self.outputs.labels(table).inc(number)
         for (stage, reason), number in counts.dead_letters.items():

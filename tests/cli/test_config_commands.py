@@ -107,6 +107,30 @@ def test_describe_shows_every_topic_and_the_state(file: Path) -> None:
     assert "exactly once" in text
 
 
+def test_describe_shows_what_is_chosen(file: Path) -> None:
+    chosen = """key = ["game", "level"]\nselect = { level = "floor(score / 10)" }\nwhere = "kind == '\\u001b'"\n"""
+    file.write_text(file.read_text().replace('key = "player"', chosen, 1))
+    lines = call("describe", file).stdout.splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("stream scores"))
+    assert lines[start : start + 3] == [
+        'stream scores <- game-scores: json, key "game"/"level" joined, time field "ts"',
+        '  select level = "floor(score / 10)"',
+        """  where "kind == '\\u001b'\"""",
+    ]
+    stream = json.loads(call("describe", file, "--json").stdout)["streams"]["scores"]
+    assert (stream["key"], stream["select"]) == (["game", "level"], {"level": "floor(score / 10)"})
+
+
+def test_validate_says_where_in_an_expression_a_mistake_is(file: Path) -> None:
+    file.write_text(file.read_text().replace('key = "player"', 'key = "player"\nwhere = "sqr(score) > 1"', 1))
+    result = call("validate", file)
+    assert result.exit_code == 2
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if text.startswith("where = "))
+    told = f'{file}:{line}: streams.scores.where: column 1: found the unknown function "sqr", expected one of abs, '
+    assert told in result.stderr
+    assert 'did you mean "sqrt"?' in result.stderr
+
+
 def test_describe_as_json_either_way(file: Path) -> None:
     made = json.loads(call("describe", file, "--json").stdout)
     assert made == json.loads(call("describe", file, "--format", "json").stdout)

@@ -97,3 +97,20 @@ def test_a_stream_with_the_key_of_the_record_needs_a_field_for_it() -> None:
 def test_a_topic_is_partitioned_by_its_streams_key_and_no_other() -> None:
     with pytest.raises(InputError, match='found "game", expected "player"'):
         RecordEncoder(Stream("s", "t", key="player"), "game")
+
+
+def test_a_key_of_parts_and_one_that_is_selected_are_those_under_which_events_are_folded() -> None:
+    event = {"site": "a/b", "n": 12, "at": 86400}
+    joined = Stream("s", "t", key=["site", "n"])
+    assert encode(joined, event)[0] == b"a~1b/12"
+    chosen = Stream("s", "t", key=["site", "day", "ten"], select={"day": "date(at)", "ten": "n // 10"}, where="n > 99")
+    assert encode(chosen, event)[0] == b"a~1b/1970-01-02/1"
+    single = Stream("s", "t", key="day", time="at", select={"day": "date(at)"})
+    assert encode(single, event)[0] == b"1970-01-02"
+    raw = Stream("s", "t", format="float64", fields=["n", "x"], key="ten", select={"ten": "floor(n / 10)"})
+    assert encode(raw, {"n": 12, "x": 0.5})[0] == b"1"
+    for wrong in ({"n": 1}, {"site": None, "n": 1}, {"site": "a", "n": 1.5}):
+        with pytest.raises(ValueError, match=r"site|n"):
+            encode(joined, wrong)
+    with pytest.raises(InputError, match="--key"):
+        RecordEncoder(joined, "site")

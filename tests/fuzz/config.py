@@ -135,6 +135,7 @@ WORDS = st.sampled_from(
         *("${", "$${X}", "${WINDOW}", "file:nowhere", "127.0.0.1:6066", "[::1]:0", "host:99999", ":1", "a:1,b:2"),
         *("json", "msgpack", "float64", "every", "commit", "skip", "delete", "evict", "latest", "state", "both"),
         *("player", "scores", "machine", "score", "k", "v", "time", "elu1", "SASL_SSL", "PLAIN", "0123456789abcdef"),
+        *("score > 0", "kind == 'a' and ok", "`air temp` / 2", "date(at)", "(" * 300, "x.y", "score == 'a'", "1 / 0"),
         *("operators:Mean", "json:dumps", "nosuch:X", ":", "a:b:c", "os.path:", "operators.operator:Operator"),
     ]
 )

@@ -69,7 +69,8 @@ class Setup:
             raise Refused("no value")
         found = self._row(value) if self.stream.binary else self._document(value)
         stream = self.stream
-        name = _key(key if stream.key is None else _name(found.get(stream.key), bounded=stream.key in self.scalars))
+        keys = [_name(found.get(field), bounded=field in self.scalars) for field in stream.key_fields] or [key]
+        name = _key(keys[0])
         times = {timestamp / 1e3} if stream.time is None else self._times(found.get(stream.time))
         columns: dict[str, float | list[float]] = {field: _number(found.get(field)) for field in self.scalars}
         for vector, width in self._vectors.items():

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from operators import OperatorError
 from operators.operator import Operator
+from pipeline.core.config.choice import read_choice
 from pipeline.core.config.kinds import topic_name
 from pipeline.core.config.problem import ConfigError, Path, Problem, alternatives, mismatch, shown, unknown
+from pipeline.core.expression import Kind
 
 if TYPE_CHECKING:
     from pipeline.core.config.model import App, Dedupe, KafkaSecurity, Stream, Table
@@ -33,9 +35,8 @@ def check_stream(stream: Stream) -> None:
 
 
 def _stream(stream: Stream) -> Iterator[Problem]:
-    for option, name in (("key", stream.key), ("time", stream.time)):
-        if name is not None:
-            yield from _name((option,), name)
+    for path, name in _named_fields(stream):
+        yield from _name(path, name)
     for place, name in enumerate(stream.fields):
         yield from _name(("fields", place), name)
     for name in stream.vectors:
@@ -44,13 +45,40 @@ def _stream(stream: Stream) -> Iterator[Problem]:
         yield from _binary(stream)
     elif stream.fields:
         yield Problem(("fields",), mismatch(list(stream.fields), f"none: {stream.format} records name their fields"))
-    for option, field in (("key", stream.key), ("time", stream.time)):
+    for path, field in _named_fields(stream):
         if field in stream.vectors:
-            yield Problem((option,), mismatch(field, "a field that isn't a vector"))
+            yield Problem(path, mismatch(field, "a field that isn't a vector"))
     if stream.repartition and stream.partitioned_by_key:
         yield Problem(("repartition",), mismatch(True, "false: partitioned_by_key says that it isn't needed"))
-    if stream.key is not None and stream.key == stream.time:
+    if stream.time in stream.key_fields:
         yield Problem(("time",), mismatch(stream.time, "another field than the key"))
+    for place, name in enumerate(stream.key_parts):
+        if name in RESERVED:
+            yield Problem(("key", place), _taken(name))
+    yield from _selected(stream)
+
+
+def _named_fields(stream: Stream) -> Iterator[tuple[Path, str]]:
+    """The fields that are key and time, with the paths to them."""
+    for place, name in enumerate(stream.key_fields):
+        yield ("key", place) if stream.key_parts else ("key",), name
+    if stream.time is not None:
+        yield ("time",), stream.time
+
+
+def _selected(stream: Stream) -> Iterator[Problem]:
+    """The names of ``select``, and all expressions."""
+    for name in stream.select:
+        path = ("select", name)
+        yield from _name(path, name)
+        for what, names in (("a vector", stream.vectors), ("its time", [stream.time]), ("a column", stream.fields)):
+            if name in names:
+                yield Problem(path, f"found the name {shown(name)}, expected a new one: the stream has it as {what}")
+    yield from read_choice(stream)[1]
+
+
+def _taken(name: str) -> str:
+    return f"found the name {shown(name)}, expected another: every output record has a field of that name"
 
 
 def _name(path: Path, name: object) -> Iterator[Problem]:
@@ -65,10 +93,10 @@ def _binary(stream: Stream) -> Iterator[Problem]:
             ("fields",), f"is missing, expected the names of the columns of {stream.format} records, in order"
         )
         return
-    if stream.key is not None:
-        yield Problem(
-            ("key",), mismatch(stream.key, f"none: {stream.format} records hold numbers, so their record's key is used")
-        )
+    for path, field in _named_fields(stream):
+        if path[0] == "key" and field not in stream.select:
+            expected = f"none: {stream.format} records hold numbers, so their record's key is used"
+            yield Problem(path, mismatch(field, expected))
     if stream.time is not None and stream.time not in stream.fields:
         yield Problem(("time",), unknown("field", stream.time, stream.fields))
     for field in stream.vectors:
@@ -128,7 +156,7 @@ def _drops(table: Table) -> Iterator[Problem]:
     if table.on_null == "delete" and table.stream.repartition:
         why = "a record without value has no fields, so nobody knows which key of a repartitioned stream it means"
         yield Problem(("on_null",), mismatch("delete", f'"dead-letter": {why}'))
-    if table.on_null == "delete" and table.stream.key is not None and table.stream.partitioned_by_key:
+    if table.on_null == "delete" and table.stream.key_fields and table.stream.partitioned_by_key:
         why = "a null has its record's key alone, and partitioned_by_key says that this may be another than the field's"
         yield Problem(("on_null",), mismatch("delete", f'"dead-letter": {why}'))
     if table.on_full == "evict" and table.max_keys is None:
@@ -147,19 +175,30 @@ def _id(stream: Stream, field: str) -> Iterator[Problem]:
     path = ("dedupe", "field")
     if stream.binary:
         yield Problem(path, mismatch(field, f"none: {stream.format} records hold numbers, ids are text or integers"))
-    elif field in {stream.key, stream.time}:
-        what = "key" if field == stream.key else "time"
+    elif field in {*stream.key_fields, stream.time}:
+        what = "key" if field in stream.key_fields else "time"
         yield Problem(path, mismatch(field, f"an event's id: the stream {shown(stream.name)} has it as its {what}"))
-    elif field in stream.vectors:
-        yield Problem(path, mismatch(field, f"text or an integer: the stream {shown(stream.name)} has it as a vector"))
+    elif field in stream.select:
+        yield Problem(path, mismatch(field, f"a field of the event: the stream {shown(stream.name)} selects it"))
+    elif field in stream.vectors or stream.choice.kinds.get(field) is Kind.BOOLEAN:
+        has = _otherwise(stream, field)
+        yield Problem(path, mismatch(field, f"text or an integer: the stream {shown(stream.name)} has it as {has}"))
+
+
+def _otherwise(stream: Stream, field: str) -> str | None:
+    """As what a stream has a field that is none with a number."""
+    if field in stream.vectors:
+        return "a vector"
+    kind = stream.choice.kinds.get(field)
+    return kind.value if kind in {Kind.TEXT, Kind.BOOLEAN} else None
 
 
 def _operator(table: Table, name: str, operator: Operator) -> Iterator[Problem]:
     yield from _name((), name)
     if name in RESERVED:
-        yield Problem(
-            (), f"found the name {shown(name)}, expected another: every output record has a field of that name"
-        )
+        yield Problem((), _taken(name))
+    for field in {name, f"{name}.state"} & set(table.stream.key_parts):
+        yield Problem((), f"found the name {shown(name)}, expected another: {shown(field)} is a part of the key")
     if f"{name}.state" in table.operators and operator.publish != "readout":
         yield Problem(("publish",), mismatch(operator.publish, f'"readout": {shown(name + ".state")} is an operator'))
     misread = [
@@ -183,13 +222,15 @@ def _input(stream: Stream, role: str, given: str | tuple[str, ...]) -> Iterator[
         yield from _name(path, field)
         if not isinstance(given, str) and field in stream.vectors:
             yield Problem(path, mismatch(field, f"a number: the stream {shown(stream.name)} has it as a vector"))
-        elif field in {stream.key, stream.time}:
-            what = "key" if field == stream.key else "time"
+        elif field in {*stream.key_fields, stream.time}:
+            what = "key" if field in stream.key_fields else "time"
             yield Problem(
                 path, mismatch(field, f"a field with numbers: the stream {shown(stream.name)} has it as its {what}")
             )
-        elif stream.binary and field not in stream.fields:
-            yield Problem(path, unknown("field", field, stream.fields))
+        elif field not in stream.vectors and (kind := _otherwise(stream, field)) is not None:
+            yield Problem(path, mismatch(field, f"a number: the stream {shown(stream.name)} has it as {kind}"))
+        elif stream.binary and field not in stream.fields and field not in stream.select:
+            yield Problem(path, unknown("field", field, [*stream.fields, *stream.select]))
 
 
 def check_kafka(security: KafkaSecurity) -> None:

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 
 from operators.operator import Operator
 from pipeline.core.config.operator_types import type_name
+from pipeline.core.expression import canonical
 
 if TYPE_CHECKING:
-    from pipeline.core.config.model import Table
+    from pipeline.core.config.model import Stream, Table
 
 _FORMAT = 1
 _DIGITS = 16
 
 
 def fingerprint(table: Table) -> str:
-    """16 hexadecimal digits of the key, the time, the inputs and the operators with all that shapes their state."""
+    """16 hexadecimal digits of the key, the time, the inputs and the operators with all that shapes their state.
+
+    What is selected and which events are folded belong to it, as far as the table reads it.
+    """
     stream = table.stream
     meaning: dict[str, object] = {
         "format": _FORMAT,
@@ -30,9 +34,21 @@ def fingerprint(table: Table) -> str:
     if stream.repartition:
         meaning["repartition"] = "states" if table.two_stage else "events"
     if len(table.streams) > 1:
-        meaning["streams"] = [[each.key, each.time, each.time_unit] for each in table.streams]
+        meaning["streams"] = [[each.key, each.time, each.time_unit, _chosen(table, each)] for each in table.streams]
+    elif chosen := _chosen(table, stream):
+        meaning["chosen"] = chosen
     text = json.dumps(meaning, sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def _chosen(table: Table, stream: Stream) -> dict[str, object]:
+    choice = stream.choice
+    where = frozenset[str]() if choice.where is None else choice.where.names
+    read = {*table.inputs, *stream.key_fields, *where}
+    texts = {f"select {name}": text for name, text in stream.select.items() if name in read}
+    if stream.where is not None:
+        texts["where"] = stream.where
+    return {what: canonical(text) for what, text in texts.items()}
 
 
 def _operator(table: Table, name: str, operator: Operator) -> list[object]:

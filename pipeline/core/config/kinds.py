@@ -84,6 +84,12 @@ def texts(expected: str, doc: str) -> Option[Sequence[str], tuple[str, ...]]:
     return Option(tuple[str, ...], expected, (), doc=doc, convert=_distinct)
 
 
+def text_or_texts(expected: str, doc: str) -> Option[str | Sequence[str], str | tuple[str, ...]]:
+    """A text, or several of them, each once."""
+    several = Annotated[tuple[str, ...], Meta(min_length=1)]
+    return Option(str | several, expected, doc=doc, convert=_text_or_texts)
+
+
 def secret(doc: str) -> Option[str, Secret]:
     """Text that is never shown."""
     return Option(str, "text that isn't empty", doc=doc, convert=lambda text: Secret(_text(text)), is_secret=True)
@@ -100,6 +106,12 @@ def widths(doc: str) -> Option[Mapping[str, int], Mapping[str, int]]:
     width = Annotated[int, Meta(ge=1, le=_LARGEST_WIDTH)]
     expected = f"fields with lengths from 1 to {_LARGEST_WIDTH}, like {{ k = 3, v = 2 }}"
     return Option(dict[str, width], expected, {}, doc=doc, convert=_keyed_by_text)
+
+
+def expressions(doc: str) -> Option[Mapping[str, str], Mapping[str, str]]:
+    """Expressions by name."""
+    expected = 'names with expressions, like { speed = "distance / seconds" }'
+    return Option(dict[str, str], expected, {}, doc=doc, convert=_keyed_by_text)
 
 
 def choice(kind: Any, default: T, doc: str) -> Option[T, T]:
@@ -202,6 +214,10 @@ def _token(text: str) -> str:
 
 def _distinct(texts: tuple[str, ...]) -> tuple[str, ...]:
     return _check(texts, len(set(texts)) == len(texts) and all(map(_text, texts)))
+
+
+def _text_or_texts(given: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    return _text(given) if isinstance(given, str) else _distinct(given)
 
 
 def _keyed_by_text(values: Mapping[str, T]) -> Mapping[str, T]:

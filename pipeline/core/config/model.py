@@ -17,6 +17,7 @@ from operators.duration import seconds
 from operators.operator import Operator, Shape
 from pipeline.core.config import kinds
 from pipeline.core.config.checks import check_app, check_dedupe, check_kafka, check_stream, check_table, one_or_several
+from pipeline.core.config.choice import Choice, read_choice
 from pipeline.core.config.fingerprint import fingerprint
 from pipeline.core.config.option import Option
 from pipeline.core.secret import Secret
@@ -47,8 +48,12 @@ class Stream:
     format: Option[Format, Format] = kinds.choice(
         Format, "json", "How values are encoded; float64 and float32 are raw little-endian numbers."
     )
-    key: Option[str | None, str | None] = kinds.optional(
-        kinds.text("a field's name", "The field of the value that is the entity's key. Left out: the record's key.")
+    key: Option[str | Sequence[str] | None, str | tuple[str, ...] | None] = kinds.optional(
+        kinds.text_or_texts(
+            "a field's name, or a list of some",
+            "The field of the value that is the entity's key, or the fields whose values are joined to it. "
+            "Left out: the record's key.",
+        )
     )
     time: Option[str | None, str | None] = kinds.optional(
         kinds.text("a field's name", "The field with the event time (Unix time, RFC 3339). Left out: the record's.")
@@ -59,6 +64,14 @@ class Stream:
     )
     fields: Option[Sequence[str], tuple[str, ...]] = kinds.texts(
         "a list of different fields' names", "For float64 and float32: the names of a record's columns, in order."
+    )
+    select: Option[Mapping[str, str], Mapping[str, str]] = kinds.expressions(
+        "Names for what is computed of an event's fields; operators and the key take them like fields."
+    )
+    where: Option[str | None, str | None] = kinds.optional(
+        kinds.text(
+            "a condition, like \"score > 0 and kind == 'final'\"", "Which events are folded. Left out: all of them."
+        )
     )
     start: Option[Start, Start] = kinds.choice(Start, "earliest", "Where a new consumer group begins.")
     partitions: Option[int, int] = kinds.count(
@@ -86,6 +99,27 @@ class Stream:
     def binary(self) -> bool:
         """Whether a record is a row of raw numbers."""
         return self.format in ("float64", "float32")
+
+    @property
+    def key_fields(self) -> tuple[str, ...]:
+        """The fields and selected names that the key is made of; none if it is the record's own."""
+        return () if self.key is None else (self.key,) if isinstance(self.key, str) else self.key
+
+    @property
+    def key_parts(self) -> tuple[str, ...]:
+        """The parts of a key that is joined of parts; none of another."""
+        return self.key if isinstance(self.key, tuple) else ()
+
+    @property
+    def key_told(self) -> str:
+        """What the key is made of, in words."""
+        fields = ", ".join(map(repr, self.key_fields))
+        return f"the fields {fields} joined by '/'" if self.key_parts else f"the field {fields}"
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The expressions of ``select`` and ``where``, compiled."""
+        return read_choice(self)[0]
 
 
 @dataclass(frozen=True)

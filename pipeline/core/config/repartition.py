@@ -73,6 +73,8 @@ def _rewritten(app: App, table: Table) -> Iterator[Table]:
         topic=app.repartition(table),
         key=None,
         time=None,
+        select={},
+        where=None,
         start="earliest",
         repartition=False,
         declared=table.streams,

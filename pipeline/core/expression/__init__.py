@@ -8,7 +8,7 @@ they run, asteval has attributes and statements, simpleeval and CEL know single 
 from pipeline.core.expression.compile import read
 from pipeline.core.expression.error import ExpressionError
 from pipeline.core.expression.functions import FUNCTIONS
-from pipeline.core.expression.kind import Column, Kind, Mask, Texts
+from pipeline.core.expression.kind import Column, Kind, Mask, Texts, texts
 from pipeline.core.expression.scope import Expression, Scope
 from pipeline.core.expression.syntax import canonical
 
@@ -23,4 +23,5 @@ __all__ = [
     "Texts",
     "canonical",
     "read",
+    "texts",
 ]

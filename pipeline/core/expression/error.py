@@ -11,7 +11,7 @@ class ExpressionError(ValueError):
     """An expression that is refused: ``column`` is the place of the mistake in its text, from 1."""
 
     def __init__(self, message: str, column: int) -> None:
-        super().__init__(f"{message}, at column {column}")
+        super().__init__(f"column {column}: {message}")
         self.column = column
 
 

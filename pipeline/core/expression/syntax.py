@@ -21,6 +21,8 @@ _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _TOKEN = re.compile(rf"{_QUOTED.pattern}|\w+|\S")
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.+\-*/%<>=!()\[\], ]")
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 _ASSIGNED = re.compile(r"(?<![<>=!])=(?!=)")
 _MEND = {
     "&": 'the word "and"',
@@ -68,6 +70,8 @@ def parse(text: str) -> Tree:
     """Read a text. Raises ExpressionError for what is not an expression, or too large a one."""
     if len(text) > MAX_LENGTH:
         raise ExpressionError(f"found {len(text):,} characters, expected at most {MAX_LENGTH:,}", MAX_LENGTH + 1)
+    if lone := _SURROGATE.search(text):
+        raise ExpressionError("found half a letter, expected whole ones", lone.start() + 1)
     quoted, plain = _take_quoted(text)
     _refuse_foreign(plain)
     indent = len(plain) - len(plain.lstrip())
@@ -97,8 +101,9 @@ def _take_quoted(text: str) -> tuple[dict[int, Quoted], str]:
         for beside in (text[place - 1 : place], text[match.end() : match.end() + 1]):
             if beside in {"'", '"', "`", "_"} or beside.isalnum():
                 raise ExpressionError(f"found {shown(beside)} beside a quotation, expected an operator", place + 1)
-        if mark == "`" and len(match[0]) == 2:
-            raise ExpressionError("found an empty name, expected a field's", place + 1)
+        if mark == "`" and (len(match[0]) == 2 or _ESCAPED.search(match[0])):
+            expected = "a field's name without quotation marks, backslashes and control characters"
+            raise ExpressionError(f"found {shown(match[0])}, expected {expected}", place + 1)
         quoted[place] = Quoted(match[0][1:-1], mark == "`")
         return "_" * len(match[0])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
 from math import nan
@@ -13,6 +14,7 @@ import msgspec
 import numpy as np
 
 from pipeline.core.batch import Floats, Reject
+from pipeline.core.expression import Kind, Texts, texts
 from pipeline.core.formats.parsed import NON_FINITE, NULL_VALUE, Parsed, find_non_finite, joined, pick, places_without
 
 Row = Any
@@ -35,6 +37,14 @@ class BadValueError(ValueError):
         self.reason = reason
 
 
+@dataclass(frozen=True)
+class Besides:
+    """Fields that are chosen from after reading: parts of the key, and what expressions read that is no number."""
+
+    key_parts: Collection[str]
+    others: Mapping[str, Kind]
+
+
 _RUN = 2048
 """Values read together: few enough that what is made of them stays in the cache until it is columns."""
 
@@ -44,7 +54,7 @@ class DocumentFormat:
 
     ``key`` and ``time`` are the fields that hold the key and the event time (numbers: ``units`` to the second), or
     None; ``scalars`` and ``vectors`` (with their lengths) are the numbers that operators read, ``ids`` tell events
-    apart.
+    apart. ``besides`` are the fields for what is chosen afterwards: an event without key or time is read then.
     """
 
     def __init__(
@@ -57,16 +67,22 @@ class DocumentFormat:
         scalars: Collection[str],
         vectors: Mapping[str, int],
         ids: Collection[str] = (),
+        besides: Besides | None = None,
     ) -> None:
         self._text = codec == "json"
         self._units = units
         self._vectors = dict(vectors)
-        required = [field for field in dict.fromkeys((key, time)) if field is not None]
-        optional = [field for field in dict.fromkeys((*scalars, *vectors, *ids)) if field not in required]
+        named = [field for field in dict.fromkeys((key, time)) if field is not None]
+        required = named if besides is None else []
+        besides = besides or Besides((), {})
+        ids, others = {*ids, *besides.key_parts}, besides.others
+        optional = [f for f in dict.fromkeys((*named, *scalars, *vectors, *ids, *others)) if f not in required]
         # A struct's attributes are identifiers, a document's fields are any text.
         self._attributes = {field: f"field_{i}" for i, field in enumerate((*required, *optional))}
-        names = {key, *ids}
-        types = {field: _type(field, names, time, scalars, vectors) for field in self._attributes}
+        names = self._names = {key, *ids}
+        types = {
+            field: _type(field, names, time, scalars, vectors, kind=others.get(field)) for field in self._attributes
+        }
         rename = {attribute: field for field, attribute in self._attributes.items()}
         self._struct = msgspec.defstruct(
             "Row",
@@ -84,9 +100,13 @@ class DocumentFormat:
         self._null = msgspec.json.encode(None) if self._text else msgspec.msgpack.encode(None)
         self._required = required
         self._key = key
+        self._key_fields = {key, *besides.key_parts}
         self._time = time
         self._ids = sorted(ids)
-        self._numbers = [field for field in self._attributes if field in scalars]
+        flags = {field for field, kind in others.items() if kind is Kind.BOOLEAN}
+        self._numbers = [field for field in self._attributes if field in scalars or field in flags]
+        self._texts = [field for field, kind in others.items() if kind is Kind.TEXT]
+        self._presences = [field for field, kind in others.items() if kind is Kind.ANY and field not in scalars]
 
     def parse(self, values: list[bytes | None]) -> Parsed:
         """The values as columns, NaN where a field is absent or null."""
@@ -112,7 +132,8 @@ class DocumentFormat:
                 break
         index = first + places_without(len(values), [reject.index - first for reject in rejects])
         ids = {field: _texts(list(map(self._get[field], rows))) for field in self._ids}
-        parsed = Parsed(index, self._keys(rows), self._times(rows), self._columns(rows), rejects, ids=ids)
+        texts = {field: self._text_column(field, rows) for field in self._texts}
+        parsed = Parsed(index, self._keys(rows), self._times(rows), self._columns(rows), rejects, ids=ids, texts=texts)
         if self._text:
             self._find_bad_text(pick(values, index - first), parsed)
         else:
@@ -135,7 +156,7 @@ class DocumentFormat:
         return self._struct(*(self._read_field(field, get(contents)) for field, get in self._get.items()))
 
     def _read_field(self, field: str, content: msgspec.Raw) -> object:
-        stage = "key" if field == self._key else "decode"
+        stage = "key" if field in self._key_fields else "decode"
         if content is ABSENT or bytes(content).strip() == self._null:
             if field in self._required:
                 raise BadValueError(stage, f"missing or null: {field}")
@@ -158,8 +179,12 @@ class DocumentFormat:
             return np.fromiter(map(get, rows), np.float64, len(rows)) / self._units
         except TypeError:
             times = map(get, rows)
-            seconds = (time.timestamp() if isinstance(time, datetime) else time / self._units for time in times)
-            return np.fromiter(seconds, np.float64, len(rows))
+            return np.fromiter((self._seconds(time) for time in times), np.float64, len(rows))
+
+    def _seconds(self, time: float | datetime | None) -> float:
+        if time is None:
+            return nan
+        return time.timestamp() if isinstance(time, datetime) else time / self._units
 
     def _columns(self, rows: list[Row]) -> dict[str, Floats]:
         columns: dict[str, Floats] = {}
@@ -170,6 +195,9 @@ class DocumentFormat:
             vectors = [blank if vector is None else vector for vector in map(self._get[field], rows)]
             numbers = np.fromiter(chain.from_iterable(vectors), np.float64, len(rows) * width)
             columns[field] = numbers.reshape(len(rows), width)
+        for field in self._presences:
+            found = (nan if value is None else 0.0 for value in map(self._get[field], rows))
+            columns[field] = np.fromiter(found, np.float64, len(rows))
         return columns
 
     def _column(self, field: str, rows: list[Row]) -> Floats:
@@ -178,6 +206,13 @@ class DocumentFormat:
             return np.fromiter(map(get, rows), np.float64, len(rows))
         except TypeError:  # where there is a null, which an array made of a list takes as NaN
             return np.array(list(map(get, rows)), np.float64)
+
+    def _text_column(self, field: str, rows: list[Row]) -> Texts:
+        """Text as it is; in a field that tells keys or events apart an integer as decimal text."""
+        values = list(map(self._get[field], rows))
+        if field in self._names:
+            values = [str(value) if isinstance(value, int) else value for value in values]
+        return texts(values)
 
     def _find_bad_text(self, read: list[bytes | None], parsed: Parsed) -> None:
         """The decoder skips fields that nobody reads without looking whether their text is UTF-8."""
@@ -209,7 +244,13 @@ def _texts(names: list[Any]) -> list[bytes | None]:
 
 
 def _type(
-    field: str, names: Collection[str | None], time: str | None, scalars: Collection[str], vectors: Mapping[str, int]
+    field: str,
+    names: Collection[str | None],
+    time: str | None,
+    scalars: Collection[str],
+    vectors: Mapping[str, int],
+    *,
+    kind: Kind | None,
 ) -> Any:
     """What a field has to be for all that is asked of it; ``names`` tell keys or events apart."""
     if field in names:
@@ -218,7 +259,9 @@ def _type(
         return tuple[(float,) * vectors[field]]  # type: ignore[misc]
     if field == time and field not in scalars:
         return float | Instant
-    return float
+    if field in scalars or field == time:
+        return float
+    return {Kind.TEXT: str, Kind.BOOLEAN: bool, Kind.ANY: Any}[kind or Kind.ANY]
 
 
 def _cause(error: Exception) -> str:

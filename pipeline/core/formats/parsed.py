@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from pipeline.core.batch import Floats, Ints, Reject
+from pipeline.core.expression import Texts
 
 T = TypeVar("T")
 
@@ -18,6 +19,7 @@ UNITS: Mapping[str, float] = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
 
 NON_FINITE = "non-finite number"
 NULL_VALUE = "null value"
+MISSING = "missing or null"
 
 
 @dataclass
@@ -26,7 +28,7 @@ class Parsed:
 
     ``index`` is each row's place in the batch. ``keys`` and ``times`` (Unix seconds) are None where the value has no
     such field. ``flaws`` are the rows that turned out bad after all: row -> reject. ``ids`` are the fields that tell
-    events apart, None where one is absent or null.
+    events apart, ``texts`` the fields with text that expressions read, both None where one is absent or null.
     """
 
     index: Ints
@@ -36,6 +38,7 @@ class Parsed:
     rejects: list[Reject] = field(default_factory=list)
     flaws: dict[int, Reject] = field(default_factory=dict)
     ids: dict[str, list[bytes | None]] = field(default_factory=dict)
+    texts: dict[str, Texts] = field(default_factory=dict)
 
 
 class Format(Protocol):
@@ -63,6 +66,22 @@ def joined(parts: Sequence[Parsed]) -> Parsed:
         [reject for part in parts for reject in part.rejects],
         flaws,
         {field: list(chain.from_iterable(part.ids[field] for part in parts)) for field in parts[0].ids},
+        {field: np.concatenate([part.texts[field] for part in parts]) for field in parts[0].texts},
+    )
+
+
+def at(parsed: Parsed, rows: Ints) -> Parsed:
+    """What was made of the values in these ascending rows, none of which has a flaw."""
+    if len(rows) == len(parsed.index):
+        return parsed
+    return Parsed(
+        parsed.index[rows],
+        None if parsed.keys is None else pick(parsed.keys, rows),
+        None if parsed.times is None else parsed.times[rows],
+        {field: column[rows] for field, column in parsed.columns.items()},
+        parsed.rejects,
+        ids={field: pick(ids, rows) for field, ids in parsed.ids.items()},
+        texts={field: texts[rows] for field, texts in parsed.texts.items()},
     )
 
 

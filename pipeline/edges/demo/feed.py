@@ -84,8 +84,8 @@ class Feed:
         stream = source.stream
         if stream.time is not None:
             event.setdefault(stream.time, round(time.time(), 3))
-        assert stream.key is not None
-        key = event[stream.key]
+        (field,) = stream.key_fields
+        key = event[field]
         self._producer.send(stream.topic, key=key.encode(), value=self._encode(event))
         source.count += 1
         if self._keep:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from operators import Count, Ewma, KvWindow, LinearAttention, Mean, WeightedMovingMean
+from operators import Count, Ewma, KvWindow, LinearAttention, Max, Mean, WeightedMovingMean
 from pipeline import App, Dedupe, Stream, Table
 from pipeline.core.config import ConfigError, load, loads
 
@@ -36,7 +36,19 @@ def test_a_file_is_sugar_over_the_objects() -> None:
             "window": KvWindow(key="k", value=["x"], window=8),
         },
     )
-    assert loads(GOOD, FILE, {}) == App("arcade", [player, machine])
+    air = Table(
+        "air",
+        Stream(
+            "air",
+            "air",
+            key=["site", "day"],
+            time="at",
+            select={"day": "date(at)", "heat": "`air temp` * 1.8 + 32"},
+            where="ok and quality in ['good', 'fair'] and not is_null(`air temp`)",
+        ),
+        {"heat": Max(value="heat")},
+    )
+    assert loads(GOOD, FILE, {}) == App("arcade", [player, machine, air])
 
 
 def test_every_option_reaches_its_object() -> None:

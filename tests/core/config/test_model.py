@@ -8,8 +8,16 @@ import pytest
 
 from operators import Count, KvMean, Mean, MovingMean, Operator
 from pipeline import App, Stream, Table
-from pipeline.core.config import ConfigError, KafkaSecurity
+from pipeline.core.config import ConfigError, Dedupe, KafkaSecurity
 
+CHOSEN = Stream(
+    "readings",
+    "readings",
+    key=["site", "day"],
+    time="at",
+    select={"speed": "distance / seconds", "day": "date(at)", "word": "lower(kind)", "unread": "1"},
+    where="ok and speed > 0",
+)
 STREAM = Stream("scores", "game-scores", key="player", vectors={"k": 3})
 
 
@@ -84,6 +92,16 @@ def test_what_python_gives_is_checked_as_well() -> None:
         (lambda: Table("t", STREAM, {}), "operators: .*at least one"),
         (lambda: Table("t", STREAM, {"n": Count}), "operators: "),  # type: ignore[dict-item]
         (lambda: Table("t", STREAM, {"n": Mean(value="player")}), r"operators\.n\.value: .*as its key"),
+        (lambda: Stream("s", "t", key=[]), r"key: found \[\]"),
+        (lambda: Stream("s", "t", where="a >"), "where: column 4: found the end, expected more"),
+        (lambda: Table("t", CHOSEN, {"n": Mean(value="day")}), "n.value: .* has it as its key"),
+        (lambda: Table("t", CHOSEN, {"n": Mean(value="word")}), "n.value: .* a number: .* has it as text"),
+        (lambda: Table("t", CHOSEN, {"n": Mean(value="kind")}), "n.value: .* a number: .* has it as text"),
+        (lambda: Table("t", CHOSEN, {"n": Mean(value="ok")}), "n.value: .* a number: .* has it as true or false"),
+        (lambda: Table("t", CHOSEN, {"day": Count()}), '"day" is a part of the key'),
+        (lambda: Table("t", CHOSEN, {"n": Count()}, dedupe=Dedupe("speed", 9)), "dedupe.field: .* selects it"),
+        (lambda: Table("t", CHOSEN, {"n": Count()}, dedupe=Dedupe("site", 9)), "dedupe.field: .* has it as its key"),
+        (lambda: Table("t", CHOSEN, {"n": Count()}, dedupe=Dedupe("ok", 9)), "dedupe.field: .* as true or false"),
         (lambda: App("a", [table(), table()]), "tables: .*different names"),
         (lambda: App("a", [table()], commit_interval=-1), "commit_interval: found -1"),
         (lambda: App("a", [table()], commit_interval=float("nan")), "commit_interval: "),
@@ -120,6 +138,61 @@ def test_a_fingerprint_changes_with_the_meaning_of_the_state_only() -> None:
     assert {fingerprint(one) for one in [first, *same]} == {fingerprint(first)}
     assert len({fingerprint(one) for one in [first, *different]}) == 1 + len(different)
     assert len(fingerprint(first)) == 16
+
+
+def test_a_fingerprint_changes_with_what_is_chosen_as_far_as_the_table_reads_it() -> None:
+    def fingerprint(stream: Stream, **operators: Operator) -> str:
+        one = Table("t", stream, operators or {"n": Count()})
+        return App("a", [one]).fingerprint(one)
+
+    def selecting(**changed: str) -> Stream:
+        return dataclasses.replace(CHOSEN, select={**CHOSEN.select, **changed})
+
+    first = fingerprint(CHOSEN)
+    same = [
+        selecting(unread="2"),
+        selecting(word="upper(kind)"),
+        selecting(speed=" distance/seconds "),
+        selecting(other="distance"),
+        dataclasses.replace(CHOSEN, where="ok  and speed>0"),
+    ]
+    different = [
+        selecting(speed="distance / seconds * 2"),
+        selecting(day="date(at + 3600)"),
+        dataclasses.replace(CHOSEN, where="ok and speed > 1"),
+        dataclasses.replace(CHOSEN, where=None),
+        dataclasses.replace(CHOSEN, key=["day", "site"]),
+        dataclasses.replace(CHOSEN, key="site"),
+        dataclasses.replace(CHOSEN, key=["site"]),
+    ]
+    assert {fingerprint(stream) for stream in same} == {first}
+    assert len({first, *map(fingerprint, different)}) == 1 + len(different)
+    word = Mean(value="unread")
+    assert fingerprint(CHOSEN, n=word) != fingerprint(selecting(unread="2"), n=word)
+    unread = Stream("s", "t", select={"unread": "a + b"})
+    assert fingerprint(unread) == fingerprint(Stream("s", "t"))
+
+
+def test_the_fields_of_a_key() -> None:
+    for key, fields, parts in (
+        (None, (), ()),
+        ("a", ("a",), ()),
+        (["a"], ("a",), ("a",)),
+        (["a", "b"], ("a", "b"), ("a", "b")),
+    ):
+        stream = Stream("s", "t", key=key)
+        assert (stream.key_fields, stream.key_parts) == (fields, parts)
+    assert Stream("s", "t", key="a").key_told == "the field 'a'"
+    assert Stream("s", "t", key=["a", "b"]).key_told == "the fields 'a', 'b' joined by '/'"
+
+
+def test_what_a_stream_chooses_by() -> None:
+    kinds = {name: kind.name for name, kind in CHOSEN.choice.kinds.items()}
+    assert kinds == {
+        **{"site": "TEXT", "at": "NUMBER", "distance": "NUMBER", "seconds": "NUMBER", "kind": "TEXT", "ok": "BOOLEAN"},
+        **{"speed": "NUMBER", "day": "TEXT", "word": "TEXT", "unread": "NUMBER"},
+    }
+    assert not Stream("s", "t").choice
 
 
 def test_a_fingerprint_is_the_same_in_every_release_and_process() -> None:

@@ -49,6 +49,10 @@ def test_good_files_pass(text: str) -> None:
         ('"count" }', '"count", publish = "all" }', "$.tables.player.operators.games"),
         ('output = "pl', 'dedupe = { field = "id", window = 0 }\noutput = "pl', "$.tables.player.dedupe.window"),
         ('output = "pl', 'dedupe = { field = "id", window = "9" }\noutput = "pl', "$.tables.player.dedupe.window"),
+        ('key = "player"', "key = []", "$.streams.scores.key"),
+        ('key = "player"', "key = [5]", "$.streams.scores.key"),
+        ('where = "ok', 'where = 5 # "ok', "$.streams.air.where"),
+        ('heat = "', 'heat = 5, hot = "', "$.streams.air.select.heat"),
         ('output = "pl', 'dedupe = { window = 9 }\noutput = "pl', "$.tables.player.dedupe"),
     ],
 )

@@ -133,7 +133,7 @@ def test_kinds_follow_from_what_is_done_with_a_field(texts: list[str], kinds: di
 def test_a_known_kind_holds_and_a_defined_name_has_that_of_its_expression() -> None:
     scope = Scope()
     scope.know("player", Kind.TEXT)
-    with pytest.raises(ExpressionError, match='found "player", which is text, expected a number, at column 5'):
+    with pytest.raises(ExpressionError, match='column 5: found "player", which is text, expected a number'):
         read("1 + player", scope)
     day = read("date(t)", scope)
     scope.define("day", day)
@@ -144,7 +144,7 @@ def test_a_known_kind_holds_and_a_defined_name_has_that_of_its_expression() -> N
 
 def test_what_is_expected_of_an_expression() -> None:
     assert read("flag", Scope(), Kind.BOOLEAN)(COLUMNS, 3).tolist() == [True, False, False]
-    with pytest.raises(ExpressionError, match="found a number, expected true or false, at column 1"):
+    with pytest.raises(ExpressionError, match="column 1: found a number, expected true or false"):
         read("x + 1", Scope(), Kind.BOOLEAN)
 
 
