@@ -115,6 +115,22 @@ def test_the_events_become_the_records(folder: Path) -> None:
     assert msgspec.json.decode(records.splitlines()[-1])["average"] == 30.0
 
 
+@pytest.mark.parametrize("page", [ROOT / "docs/how-to/choose-events.md"], ids=by_page)
+def test_the_events_that_are_chosen_become_the_records(page: Path, folder: Path) -> None:
+    events, records = (block.splitlines() for block in blocks(page, "json"))
+    app = load(folder / "weather.toml", {})
+    stream = app.streams["readings"]
+    partition = Partition(app, stream, 0, 4)
+    partition.resume(0, Identity("id", "source", {"daily": "changelog"}, 0, 1_000_000))
+    keys: list[bytes | None] = [json.loads(event)["station"].encode() for event in events]
+    values: list[bytes | None] = [event.encode() for event in events]
+    count = len(values)
+    partition.fold(WireBatch(stream.topic, 0, 0, count, keys, values, list(range(count)), [0] * count))
+    published = {append.topic: append.values for append in partition.cut().appends}
+    assert [(value or b"").decode() for value in published["weather-daily"]] == records
+    assert "weather-dead-letters" not in published
+
+
 def test_the_python_makes_the_same_app(folder: Path) -> None:
     (code,) = blocks(README, "python")
     made: dict[str, object] = {}

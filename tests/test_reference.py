@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from operators import TYPES, Memory
-from scripts.reference import FOLDER, configuration, pages
+from pipeline.core.expression import FUNCTIONS
+from scripts.reference import FOLDER, configuration, expressions, pages
 from scripts.reference.catalogue import Entry, families
 from scripts.reference.docstring import parse
 from scripts.reference.worked import TIME, plain, shown, work
@@ -24,7 +27,15 @@ def test_every_operator_has_a_page_and_no_other_has() -> None:
 def test_the_pages_are_what_make_reference_would_write() -> None:
     stale = [name for name, text in pages().items() if (FOLDER / name).read_text("utf-8") != text]
     assert not stale, "run `make reference`"
-    assert configuration.PAGE.read_text("utf-8") == configuration.page(), "run `make reference`"
+    for one in (configuration, expressions):
+        assert one.PAGE.read_text("utf-8") == one.page(), "run `make reference`"
+
+
+def test_every_operator_and_function_of_expressions_is_shown() -> None:
+    examples = re.findall(r"\| `+ ?([^|]*?) ?`+ \|", expressions.page())
+    shown = set(re.findall(r"[a-z_0-9]+|[^\w\s.]+", " ".join(examples)))
+    symbols = {"+", "-", "*", "/", "//", "%", "**", "==", "<", "<=", ">", "in", "not", "and", "or", "if", "else"}
+    assert symbols | set(FUNCTIONS) <= shown
 
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)

@@ -58,7 +58,7 @@ class Chooser:
         kept = np.ones(count, bool) if self._where is None else self._where({**given, **selected}, count).astype(bool)
         kept[list(parsed.flaws)] = False
         rows = np.flatnonzero(kept)
-        sound = replace(parsed, rejects=[*parsed.rejects, *parsed.flaws.values()], flaws={})
+        sound = replace(parsed, rejects=[*parsed.rejects, *parsed.flaws.values()], flaws={}, texts={})
         return self._finished(at(sound, rows), {name: column[rows] for name, column in selected.items()})
 
     def _finished(self, chosen: Parsed, selected: Mapping[str, Column]) -> Parsed:
@@ -76,7 +76,6 @@ class Chooser:
             keys=keys,
             columns={field: column for field, column in columns.items() if field in wanted},
             ids={field: ids for field, ids in chosen.ids.items() if field in self._ids},
-            texts={},
         )
 
     def _keys(self, chosen: Parsed, selected: Mapping[str, Column]) -> list[bytes] | None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scripts.reference import FOLDER, configuration, pages
+from scripts.reference import FOLDER, configuration, expressions, pages
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -10,4 +10,5 @@ if __name__ == "__main__":
         Path(FOLDER, stale).unlink()
     for name, text in pages().items():
         Path(FOLDER, name).write_text(text, "utf-8")
-    configuration.PAGE.write_text(configuration.page(), "utf-8")
+    for one in (configuration, expressions):
+        one.PAGE.write_text(one.page(), "utf-8")

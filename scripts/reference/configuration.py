@@ -25,7 +25,13 @@ which read the environment; a secret may be `file:PATH`."""
 _SECTIONS: tuple[tuple[str, type, str, tuple[str, ...]], ...] = (
     ("app", App, "The pipeline.", ("tables", "streams", "kafka")),
     ("app.kafka", KafkaSecurity, "For brokers that ask for TLS or a login.", ()),
-    ("streams.NAME", Stream, "An input topic with its decoding.", ("name",)),
+    (
+        "streams.NAME",
+        Stream,
+        "An input topic with its decoding. `select` and `where` are [expressions](expressions.md); how they and a key "
+        "of several fields are used: [choose events](../how-to/choose-events.md).",
+        ("name",),
+    ),
     (
         "tables.NAME",
         Table,

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,7 @@ from pipeline import App, Stream, Table
 from pipeline.core.batch import Events, Reject, WireBatch
 from pipeline.core.decode import Decoder
 from pipeline.core.partition import Identity, Partition
+from pipeline.edges.metrics import Metrics
 from tests.core.decoding import wire
 
 
@@ -146,7 +148,7 @@ def test_key_and_time_can_be_read() -> None:
         time_unit="ms",
         scalars=("late",),
         select={"late": "at - 86400"},
-        where="who != 'bob' and hour(at) < 4",
+        where="who in ['ann', '7'] and hour(at) < 4",
     )
     assert (found.keys, found.times.tolist(), rejects) == ([b"ann", b"7"], [97200.0, 90000.0], [])
     assert found.columns["late"].tolist() == [10800.0, 3600.0]
@@ -164,6 +166,7 @@ def test_a_key_of_parts_is_joined() -> None:
     for where in (None, "site != 'nowhere'"):
         found, rejects = decoded(events, key=["site", "kind"], where=where)
         assert found.keys == [b"north/temp", b"a~1b/~0", b"12/"]
+        assert found.ids == {"id": [None] * 3}
         assert told(rejects)[:2] == [(3, "key", "missing or null: kind"), (4, "key", "missing or null: site")]
         assert (rejects[2].index, rejects[2].stage) == (5, "key")
     assert decoded([{"site": "a/b"}], key=["site"])[0].keys == [b"a~1b"]
@@ -295,6 +298,9 @@ def test_a_table_of_chosen_events_carries_the_parts_of_its_key(emit: Any) -> Non
     assert (record["readings"], record["mean"]) == (2, 3.0)
     assert (cut.counts.filtered, cut.counts.events) == (2, 5)
     assert cut.counts.dead_letters == {("select", "non-finite number"): 1}
+    metrics = Metrics()
+    metrics.committed("s", TopicPartition("topic", 1), cut, 0.01)
+    assert metrics.registry.get_sample_value("streamfold_filtered_total", {"stream": "s"}) == 2
     assert len(outputs["app-t"]) == (2 if emit == "every" else 1)
     row = one.tables["t"].state.find(b"north/a~1~0")
     assert row is not None
