@@ -52,7 +52,7 @@ def _user(app: App) -> str:
 
 
 def _stream_lines(app: App, stream: Stream) -> Iterator[str]:
-    key = _key(stream)
+    key = _key(stream.key)
     time = f'field "{stream.time}"' if stream.time else "of the record"
     yield f"stream {stream.name} <- {stream.topic}: {stream.format}, key {key}, time {time}"
     for name, text in stream.select.items():
@@ -66,11 +66,10 @@ def _stream_lines(app: App, stream: Stream) -> Iterator[str]:
         yield from _table_lines(app, table)
 
 
-def _key(stream: Stream) -> str:
-    if not stream.key_fields:
+def _key(key: str | tuple[str, ...] | None) -> str:
+    if key is None:
         return "of the record"
-    fields = "/".join(f'"{field}"' for field in stream.key_fields)
-    return f"{fields} joined" if stream.key_parts else f"field {fields}"
+    return f'field "{key}"' if isinstance(key, str) else "/".join(f'"{field}"' for field in key) + " joined"
 
 
 def _table_lines(app: App, table: Table) -> Iterator[str]:
@@ -79,7 +78,8 @@ def _table_lines(app: App, table: Table) -> Iterator[str]:
     if table.stream.repartition:
         sent = "what a commit's events of a key leave" if table.two_stage else "events"
         count = f"{table.partitions} partitions" if table.partitions else "as many partitions as the source"
-        yield f"    repartitioned: {sent}, by their key, through {app.repartition(table)} ({count})"
+        key = _key(table.key if table.key is not None else table.stream.key)
+        yield f"    repartitioned: {sent}, by key {key}, through {app.repartition(table)} ({count})"
     width = max(map(len, table.operators))
     for name, operator in table.operators.items():
         options = ", ".join(f"{option} = {_shown(value)}" for option, value in operator_options(operator).items())

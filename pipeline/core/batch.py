@@ -46,6 +46,7 @@ class Events:
     NaN in a column means that the field was absent or null (a JSON number is never NaN, and one in a binary format is
     rejected), for a vector in all d places. ``index`` is each event's place in the wire batch it came from; ``times``
     are event times in Unix seconds; ``ids`` are the fields that tell events apart, None where one is absent or null.
+    ``table_keys`` are the keys for tables that have others, None where an event has none for that table.
     """
 
     index: Ints
@@ -54,6 +55,7 @@ class Events:
     times: Floats
     columns: dict[str, Floats]
     ids: dict[str, list[bytes | None]] = field(default_factory=dict)
+    table_keys: dict[str, list[bytes | None]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.keys)

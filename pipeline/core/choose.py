@@ -23,6 +23,14 @@ LARGEST_WHOLE = 2.0**53
 Keys = list[bytes | None]
 
 
+class _Key:
+    """What a key is made of."""
+
+    def __init__(self, key: str | tuple[str, ...] | None) -> None:
+        self.fields = () if key is None else (key,) if isinstance(key, str) else key
+        self.joined = isinstance(key, tuple)
+
+
 class Chooser:
     """Applies a stream's ``select``, ``where`` and ``key`` to columns.
 
@@ -33,7 +41,9 @@ class Chooser:
     def __init__(self, stream: Stream, scalars: Collection[str], ids: Collection[str]) -> None:
         choice = stream.choice
         where = choice.where
-        used = {*scalars, *stream.key_fields, *(where.names if where else ())}
+        self._others = {table: _Key(key) for table, key in stream.table_keys.items()}
+        fields = dict.fromkeys([*stream.key_fields, *(f for key in self._others.values() for f in key.fields)])
+        used = {*scalars, *fields, *(where.names if where else ())}
         self._select = {name: expression for name, expression in choice.select.items() if name in used}
         self._where = where
         self._stream = stream
@@ -44,7 +54,7 @@ class Chooser:
         kinds = {name: choice.kinds[name] for name in sorted(names)}
         self.numbers = {*scalars, *(name for name, kind in kinds.items() if kind is Kind.NUMBER)} - {*choice.select}
         self.besides = Besides(
-            [field for field in stream.key_fields if field not in choice.select],
+            [field for field in fields if field not in choice.select],
             {name: kind for name, kind in kinds.items() if kind is not Kind.NUMBER},
         )
 
@@ -68,20 +78,43 @@ class Chooser:
         for name, column in selected.items():
             if self._select[name].kind is Kind.NUMBER:
                 _refuse(chosen, np.isinf(column), "select", f"{NON_FINITE}: {name}")
-        keys = self._keys(chosen, selected)
+        keys = self._keys(chosen, selected, _Key(self._stream.key))
+        others = self._table_keys(chosen, selected)
         columns: dict[str, Any] = {**chosen.columns, **selected}
         wanted = self._scalars | set(self._stream.vectors)
         return replace(
             chosen,
             keys=keys,
+            table_keys=others,
             columns={field: column for field, column in columns.items() if field in wanted},
             ids={field: ids for field, ids in chosen.ids.items() if field in self._ids},
         )
 
-    def _keys(self, chosen: Parsed, selected: Mapping[str, Column]) -> list[bytes] | None:
+    def _table_keys(self, chosen: Parsed, selected: Mapping[str, Column]) -> dict[str, Keys]:
+        """Each event's keys for the tables that have their own, None where it has none.
+
+        It is a bad event for those alone, unless they are all there are.
+        """
+        found: dict[str, Keys] = {}
+        flaws: dict[int, list[Reject]] = {}
+        for table, key in self._others.items():
+            alone = replace(chosen, flaws={})
+            keys: Keys = [*(self._keys(alone, selected, key) or [])]
+            for row, flaw in alone.flaws.items():
+                keys[row] = None
+                flaws.setdefault(row, []).append(replace(flaw, table=table))
+            found[table] = keys
+        for row, refused in flaws.items():
+            if self._stream.keyless and len(refused) == len(self._others):
+                chosen.flaws.setdefault(row, replace(refused[0], table=None))
+            elif row not in chosen.flaws:
+                chosen.rejects.extend(refused)
+        return found
+
+    def _keys(self, chosen: Parsed, selected: Mapping[str, Column], key: _Key) -> list[bytes] | None:
         """Each event's key, or None if it is the record's own."""
         parts: list[list[bytes]] = []
-        for name in self._stream.key_fields:
+        for name in key.fields:
             part = chosen.ids[name] if name not in selected else self._part(chosen, name, selected[name])
             if None in part:
                 lacking = np.array([value is None for value in part], bool)
@@ -89,7 +122,7 @@ class Chooser:
             parts.append([value or b"" for value in part] if None in part else part)  # type: ignore[arg-type]
         if not parts:
             return None
-        return join(parts) if self._stream.key_parts else parts[0]
+        return join(parts) if key.joined else parts[0]
 
     def _part(self, chosen: Parsed, name: str, column: Column) -> Keys:
         """A selected column as parts of keys: text as UTF-8, a whole number as decimal text."""

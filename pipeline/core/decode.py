@@ -12,7 +12,7 @@ from pipeline.core.choose import Chooser
 from pipeline.core.formats.binary import BinaryFormat
 from pipeline.core.formats.document import DocumentFormat
 from pipeline.core.formats.forwarded import ForwardedFormat
-from pipeline.core.formats.parsed import UNITS, Format, pick, places_without
+from pipeline.core.formats.parsed import UNITS, Format, Parsed, pick, places_without
 
 if TYPE_CHECKING:
     from pipeline.core.config.model import Stream
@@ -39,7 +39,9 @@ class Decoder:
     ) -> None:
         self._max_key_bytes = max_key_bytes
         self._compare_keys = stream.key is not None and not stream.partitioned_by_key
-        self._chooser = Chooser(stream, scalars, ids) if stream.choice or stream.key_parts else None
+        self._keyless = stream.keyless
+        chooses = stream.choice or stream.key_parts or stream.table_keys
+        self._chooser = Chooser(stream, scalars, ids) if chooses else None
         self._format = _format(stream, scalars, vectors, ids, self._chooser)
 
     def decode(self, batch: WireBatch) -> tuple[Events, list[Reject]]:
@@ -51,7 +53,8 @@ class Decoder:
         if self._chooser is not None:
             parsed = self._chooser.choose(parsed)
         index, flaws = parsed.index, parsed.flaws
-        keys = pick(batch.keys, index) if parsed.keys is None else parsed.keys
+        own: list[bytes | None] = [b""] * len(batch) if self._keyless else batch.keys
+        keys = pick(own, index) if parsed.keys is None else parsed.keys
         for row, reason in self._key_flaws(keys).items():
             flaws.setdefault(row, Reject(int(index[row]), "key", reason))
         times = parsed.times
@@ -64,7 +67,9 @@ class Decoder:
             times,
             parsed.columns,
             parsed.ids,
+            parsed.table_keys,
         )
+        parsed.rejects += self._too_long(parsed)
         if flaws:
             events = without(events, flaws)
         return events, sorted([*parsed.rejects, *flaws.values()], key=lambda reject: reject.index)
@@ -99,6 +104,16 @@ class Decoder:
         pairs = zip(record_keys, events.keys, strict=True)
         row = next(row for row, (record_key, key) in enumerate(pairs) if record_key != key)
         return int(events.index[row])
+
+    def _too_long(self, parsed: Parsed) -> list[Reject]:
+        """The events whose key for one table is too long; they have none for it then."""
+        rejects = []
+        for table, keys in parsed.table_keys.items():
+            for row, reason in self._key_flaws([key or b"" for key in keys]).items():
+                keys[row] = None
+                if row not in parsed.flaws:
+                    rejects.append(Reject(int(parsed.index[row]), "key", reason, table))
+        return rejects
 
     def _key_flaws(self, keys: Sequence[bytes | None]) -> dict[int, str]:
         limit = self._max_key_bytes
@@ -148,4 +163,5 @@ def without(events: Events, rows: Collection[int]) -> Events:
         events.times[kept],
         {field: column[kept] for field, column in events.columns.items()},
         {field: pick(ids, kept) for field, ids in events.ids.items()},
+        {table: pick(keys, kept) for table, keys in events.table_keys.items()},
     )

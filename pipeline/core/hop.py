@@ -6,6 +6,7 @@ behind, and an event that is sent on twice is folded twice.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from zlib import crc32
 
 import numpy as np
@@ -41,10 +42,20 @@ class HopPartition(TablePartition):
 
     def fold(self, events: Events, deletes: Deletes, counts: Counts) -> tuple[list[Reject], int]:
         """Keep the events' records for the next cut; those are refused whose ids would make them too large."""
+        events = self._keyed(events)
         rejects = self._too_long(events)
         if rejects:
             events = without(events, np.searchsorted(events.index, [reject.index for reject in rejects]).tolist())
         return rejects, self._send(events)
+
+    def _keyed(self, events: Events) -> Events:
+        """By the table's own key, if it has one, those events that have one."""
+        keys = events.table_keys.get(self.table.name)
+        if keys is None:
+            return events
+        events = replace(events, keys=keys)  # type: ignore[arg-type] # without those that have none
+        lacking = [row for row, key in enumerate(keys) if key is None] if None in keys else []
+        return without(events, lacking) if lacking else events
 
     def _send(self, events: Events) -> int:
         """Put the events' records where they go. Returns about how many bytes they are."""
@@ -83,7 +94,7 @@ class FoldingHop(HopPartition):
     def fold(self, events: Events, deletes: Deletes, counts: Counts) -> tuple[list[Reject], int]:
         """Fold the events into the states of this commit."""
         known = self._partial.live
-        folded = self._partial.fold(events)
+        folded = self._partial.fold(self._keyed(events))
         counts.skipped[self.table.name] += folded.skipped
         return folded.rejects, (self._partial.live - known) * self._format.size
 

@@ -104,7 +104,7 @@ class Partition:
         if batch.start != self.position:
             raise GapError(f"{batch.topic}-{batch.partition}: at {self.position}, was given {batch.start}")
         events, rejects = self._decoder.decode(batch)
-        self._counts.filtered += len(batch) - len(events) - len(rejects)
+        self._counts.filtered += len(batch) - len(events) - sum(reject.table is None for reject in rejects)
         if self._split:
             self._check_partitioning(batch, events)
         deletes, rejects = self._deletes(batch, rejects)

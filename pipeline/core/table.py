@@ -62,7 +62,7 @@ class TablePartition:
         self.changelog_topic = app.changelog(table)
         self.output_topic = app.output(table)
         self.fingerprint = app.fingerprint(table)
-        self._encoder = Encoder(table.name, _published(table), table.origin.stream.key_parts)
+        self._encoder = Encoder(table.name, _published(table), table.origin.key_parts)
         self._keys: list[bytes | None] = []
         self._values: list[bytes | None] = []
 

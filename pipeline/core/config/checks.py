@@ -117,7 +117,7 @@ def check_table(table: Table) -> None:
         for name, operator in table.operators.items()
         for problem in _operator(table, name, operator)
     )
-    refuse((*_streams(table), *operators, *_ids(table), *_drops(table), *_partitions(table)))
+    refuse((*_streams(table), *operators, *_ids(table), *_drops(table), *_keys(table), *_partitions(table)))
 
 
 def one_or_several(stream: Stream | None, streams: tuple[Stream, ...]) -> tuple[Stream, tuple[Stream, ...]]:
@@ -144,6 +144,28 @@ def _streams(table: Table) -> Iterator[Problem]:
         for field in table.inputs:
             if stream.vectors.get(field) != table.stream.vectors.get(field):
                 yield Problem(path, mismatch(stream.name, f"a stream whose {shown(field)} is as in the first one"))
+
+
+def _keys(table: Table) -> Iterator[Problem]:
+    """A key of the table's own."""
+    if table.key is None:
+        return
+    if not table.stream.repartition:
+        why = f"the stream {shown(table.stream.name)} isn't repartitioned, the table is kept by its key"
+        yield Problem(("key",), mismatch(table.key, f"nothing: {why}"))
+        return
+    for place, field in enumerate([table.key] if isinstance(table.key, str) else table.key):
+        path: Path = ("key",) if isinstance(table.key, str) else ("key", place)
+        yield from _name(path, field)
+        if field in RESERVED and isinstance(table.key, tuple):
+            yield Problem(path, _taken(field))
+        for stream in table.streams:
+            if field == stream.time or field in stream.vectors or stream.choice.kinds.get(field) is Kind.BOOLEAN:
+                has = "its time" if field == stream.time else _otherwise(stream, field)
+                expected = f"text or an integer: the stream {shown(stream.name)} has it as {has}"
+                yield Problem(path, mismatch(field, expected))
+            elif stream.binary and field not in stream.select:
+                yield Problem(path, mismatch(field, f"a selected name: {stream.format} records hold numbers"))
 
 
 def _partitions(table: Table) -> Iterator[Problem]:
@@ -197,7 +219,7 @@ def _operator(table: Table, name: str, operator: Operator) -> Iterator[Problem]:
     yield from _name((), name)
     if name in RESERVED:
         yield Problem((), _taken(name))
-    for field in {name, f"{name}.state"} & set(table.stream.key_parts):
+    for field in {name, f"{name}.state"} & set(table.key_parts):
         yield Problem((), f"found the name {shown(name)}, expected another: {shown(field)} is a part of the key")
     if f"{name}.state" in table.operators and operator.publish != "readout":
         yield Problem(("publish",), mismatch(operator.publish, f'"readout": {shown(name + ".state")} is an operator'))

@@ -26,7 +26,7 @@ def fingerprint(table: Table) -> str:
     stream = table.stream
     meaning: dict[str, object] = {
         "format": _FORMAT,
-        "key": stream.key,
+        "key": stream.key if table.key is None else table.key,
         "time": [stream.time, stream.time_unit],
         "inputs": sorted(table.inputs.items()),
         "operators": [[name, *_operator(table, name, operator)] for name, operator in table.operators.items()],
@@ -44,7 +44,8 @@ def fingerprint(table: Table) -> str:
 def _chosen(table: Table, stream: Stream) -> dict[str, object]:
     choice = stream.choice
     where = frozenset[str]() if choice.where is None else choice.where.names
-    read = {*table.inputs, *stream.key_fields, *where}
+    key = stream.key if table.key is None else table.key
+    read = {*table.inputs, *([key] if isinstance(key, str) else key or []), *where}
     texts = {f"select {name}": text for name, text in stream.select.items() if name in read}
     if stream.where is not None:
         texts["where"] = stream.where

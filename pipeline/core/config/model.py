@@ -101,6 +101,16 @@ class Stream:
         return self.format in ("float64", "float32")
 
     @property
+    def table_keys(self) -> Mapping[str, str | tuple[str, ...]]:
+        """The keys of tables that have others than the stream's, by the names of what sends their events on."""
+        return {}
+
+    @property
+    def keyless(self) -> bool:
+        """Whether nobody asks for an event's own key."""
+        return False
+
+    @property
     def key_fields(self) -> tuple[str, ...]:
         """The fields and selected names that the key is made of; none if it is the record's own."""
         return () if self.key is None else (self.key,) if isinstance(self.key, str) else self.key
@@ -204,6 +214,12 @@ class Table:
             4, 10_000, "With repartition: the partitions of the table. Left out: as many as the stream's topic has."
         )
     )
+    key: Option[str | Sequence[str] | None, str | tuple[str, ...] | None] = kinds.optional(
+        kinds.text_or_texts(
+            "a field's name, or a list of some",
+            "With repartition: the field, or the fields, that the table is kept by. Left out: the stream's key.",
+        )
+    )
     streams: Option[Sequence[Stream], tuple[Stream, ...]] = kinds.instances(
         Stream, "Several streams that are folded into one table, in place of `stream`; all of them repartitioned."
     )
@@ -219,6 +235,12 @@ class Table:
     def origin(self) -> Table:
         """The table as the user declared it."""
         return self
+
+    @property
+    def key_parts(self) -> tuple[str, ...]:
+        """The parts of a key that is joined of parts; none of another."""
+        key = self.stream.key if self.key is None else self.key
+        return key if isinstance(key, tuple) else ()
 
     @property
     def two_stage(self) -> bool:

@@ -9,7 +9,7 @@ itself and sends the partial states on: fewer records, and the work on a busy ke
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -17,6 +17,23 @@ from operators.merging import Merging
 from pipeline.core.config.model import App, Stream, Table
 
 T = TypeVar("T")
+
+
+class Sent(Stream):
+    """A stream whose events are sent on, to some tables by other keys than its own."""
+
+    keys: Mapping[str, str | tuple[str, ...]]
+    unkeyed: bool
+
+    @property
+    def table_keys(self) -> Mapping[str, str | tuple[str, ...]]:
+        """The keys of tables that have others than the stream's, by the names of their hops."""
+        return self.keys
+
+    @property
+    def keyless(self) -> bool:
+        """Whether all tables have keys of their own."""
+        return self.unkeyed
 
 
 class Between(Stream):
@@ -59,13 +76,22 @@ class Hop(Table):
 def rewritten(app: App) -> App:
     """The app as it runs: without ``repartition``, but with what that stands for. Another call changes nothing."""
     tables: list[Table] = []
+    sent = {stream.name: _sent(app, stream) for stream in app.streams.values() if stream.repartition}
     for table in app.tables.values():
-        tables += [*_rewritten(app, table)] if table.stream.repartition else [table]
+        tables += [*_rewritten(app, table, sent)] if table.stream.repartition else [table]
     streams = {**app.streams, **{stream.name: stream for table in tables for stream in table.streams}}
     return _as(App, app, tables={table.name: table for table in tables}, streams=streams)
 
 
-def _rewritten(app: App, table: Table) -> Iterator[Table]:
+def _sent(app: App, stream: Stream) -> Sent:
+    tables = app.tables_of(stream)
+    keys = {app.hop(table, stream): table.key for table in tables if table.key is not None}
+    unkeyed = len(keys) == len(tables)
+    own = {"key": None} if unkeyed else {}
+    return _as(Sent, stream, repartition=False, partitioned_by_key=True, keys=keys, unkeyed=unkeyed, **own)
+
+
+def _rewritten(app: App, table: Table, sent: Mapping[str, Sent]) -> Iterator[Table]:
     between = _as(
         Between,
         table.stream,
@@ -86,7 +112,7 @@ def _rewritten(app: App, table: Table) -> Iterator[Table]:
         changes |= {"stream": _as(Between, between, vectors=vectors), "operators": merging, "missing": "skip"}
     rekeyed = _as(Rekeyed, table, streams=(changes["stream"],), **changes)
     for number, stream in enumerate(table.streams):
-        source = _as(Stream, stream, repartition=False, partitioned_by_key=True)
+        source = sent[stream.name]
         yield _as(
             Hop,
             table,

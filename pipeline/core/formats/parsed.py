@@ -39,6 +39,7 @@ class Parsed:
     flaws: dict[int, Reject] = field(default_factory=dict)
     ids: dict[str, list[bytes | None]] = field(default_factory=dict)
     texts: dict[str, Texts] = field(default_factory=dict)
+    table_keys: dict[str, list[bytes | None]] = field(default_factory=dict)
 
 
 class Format(Protocol):
