@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint audit bench bench-operators bench-keys compare-faust reference docs-check mutants mutants-commit fuzz soak lock clean
+.PHONY: demo test lint audit bench bench-operators bench-repartition bench-keys compare-faust reference docs-check mutants mutants-commit fuzz soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -27,6 +27,10 @@ bench: $(READY)
 # One thread: what others of the matrix library do while they wait would count as CPU time of the fold.
 bench-operators: $(READY)
 	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m bench.operators
+
+# The same table directly and through a hop, alternately: what repartitioning costs.
+bench-repartition: $(READY)
+	$(BIN)/python -m bench.repartition $(if $(EVENTS),--events $(EVENTS))
 
 # Very many keys in one worker: memory, restore, limit. Ten million take 4 GB beside Kafka, 8 GB of disk and some minutes.
 bench-keys: $(READY)

@@ -23,7 +23,11 @@ T = TypeVar("T")
 @config_file
 @click.argument("stream")
 @click.argument("data", default="-", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option("--key", metavar="FIELD", help="The field that becomes the record's key, where the stream names none.")
+@click.option(
+    "--key",
+    metavar="FIELD",
+    help="The field that becomes the record's key, where the stream names none or is repartitioned.",
+)
 @click.option(
     "--rate", metavar="N", type=click.FloatRange(min=0, min_open=True), help="Replay: send N events a second."
 )

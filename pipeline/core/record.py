@@ -28,12 +28,14 @@ class RecordEncoder:
 
     def __init__(self, stream: Stream, key: str | None = None) -> None:
         _check_key(stream, key)
-        made = stream.key_parts or set(stream.key_fields) & set(stream.select)
-        self._key = _decoded_key(stream) if made else _field_key((*stream.key_fields, key or "")[0])
+        self._key = _key_of(stream, key)
         self._value = _value_of(stream)
 
-    def encode(self, event: Written) -> tuple[bytes, bytes]:
-        """Key (text as UTF-8, an integer as decimal text) and value. Raises ValueError, saying what is wrong."""
+    def encode(self, event: Written) -> tuple[bytes | None, bytes]:
+        """Key (text as UTF-8, an integer as decimal text) and value. Raises ValueError, saying what is wrong.
+
+        The events of a stream that is repartitioned have no key, unless one was named.
+        """
         try:
             value = self._value(event)
             return self._key(event, value), value
@@ -41,7 +43,18 @@ class RecordEncoder:
             raise ValueError(str(error)) from None
 
 
+def _key_of(stream: Stream, given: str | None) -> Callable[[Written, bytes], bytes | None]:
+    if given is not None:
+        return _field_key(given)
+    if stream.repartition:
+        return lambda event, value: None
+    made = stream.key_parts or set(stream.key_fields) & set(stream.select)
+    return _decoded_key(stream) if made else _field_key(stream.key_fields[0])
+
+
 def _check_key(stream: Stream, given: str | None) -> None:
+    if stream.repartition:
+        return
     if stream.key is None and given is None:
         raise InputError(
             f"the stream {shown(stream.name)} takes the key of the record, and no field is named for it",

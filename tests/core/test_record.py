@@ -22,7 +22,7 @@ F32 = replace(F64, format="float32")
 EVENT = {"player": "ann", "x": 1, "k": [2.5, 3], "y": -4.25, "note": "ignored"}
 
 
-def encode(stream: Stream, event: dict[str, Any], key: str | None = None) -> tuple[bytes, bytes]:
+def encode(stream: Stream, event: dict[str, Any], key: str | None = None) -> tuple[bytes | None, bytes]:
     return RecordEncoder(stream, key).encode(Written(1, event))
 
 
@@ -114,3 +114,9 @@ def test_a_key_of_parts_and_one_that_is_selected_are_those_under_which_events_ar
             encode(joined, wrong)
     with pytest.raises(InputError, match="--key"):
         RecordEncoder(joined, "site")
+
+
+def test_a_record_that_is_repartitioned_anyway_has_no_key_unless_one_is_named() -> None:
+    stream = Stream("s", "t", key=["player", "x"], repartition=True)
+    assert encode(stream, EVENT)[0] is None
+    assert encode(stream, EVENT, "player")[0] == b"ann"

@@ -29,7 +29,7 @@ _PRODUCER: Mapping[str, Any] = {
 
 
 class Ingest:
-    """A producer for one topic, which has to exist; each record goes to the partition of its key.
+    """A producer for one topic, which has to exist; each record goes to the partition of its key, or to any.
 
     ``sent`` counts the records that were acknowledged. A record waits up to ``timeout`` seconds for that.
     """
@@ -49,7 +49,7 @@ class Ingest:
         except KafkaError as error:
             raise Unreachable(f"no producer for {settings.bootstrap_servers}: {error}", "see that it is up") from error
 
-    def send(self, key: bytes, value: bytes) -> None:
+    def send(self, key: bytes | None, value: bytes) -> None:
         """Send a record, without waiting for it to arrive.
 
         Raises:

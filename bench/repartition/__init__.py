@@ -1,0 +1,1 @@
+"""What repartitioning costs: the same table of the same events, directly and through a hop."""
