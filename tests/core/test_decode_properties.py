@@ -25,9 +25,10 @@ ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries
 ZONES = st.sampled_from([timezone(timedelta(minutes=minutes)) for minutes in (0, 330, -839)])
 TIMES = st.datetimes(timezones=ZONES).map(datetime.isoformat) | st.integers(0, 2**40)
 SOUND = st.fixed_dictionaries(
-    {"k": st.text() | st.integers(-9, 9), "t": TIMES, "x": ODD | st.floats(), "unread text": TEXT}
+    {"k": st.text() | st.integers(-9, 9), "t": TIMES, "x": ODD | st.floats(), "unread text": TEXT},
+    optional={"ok": st.none() | st.booleans(), "note": st.sampled_from([None, "a", "b", 1]), "id": TEXT},
 )
-FIELDS = st.sampled_from(["x", "y", "k", "t", "v", "id", "unread"])
+FIELDS = st.sampled_from(["x", "y", "k", "t", "v", "id", "unread", "ok", "note"])
 OTHERS = st.dictionaries(FIELDS | TEXT, NUMBERS | st.lists(NUMBERS, min_size=2, max_size=2) | ANYTHING, max_size=3)
 DOCUMENTS = SOUND | st.builds(operator.or_, SOUND, OTHERS) | OTHERS | ANYTHING
 PIECES = st.sampled_from([b",", b'"x":', b"1", b"e9", b"}", b"{", b"]", b"NaN", b" ", b'"', b"\xc1", b"\xdf", b"\xff"])

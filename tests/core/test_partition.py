@@ -212,3 +212,23 @@ def test_no_record_is_larger_than_the_largest(publish: Any, emit: Any) -> None:
     assert max(len(k or b"") + len(v or b"") for k, v in zip(output.keys, output.values, strict=True)) < largest_output(
         wide
     )
+
+
+def test_no_record_with_the_parts_of_a_key_is_larger_than_the_largest() -> None:
+    parts = ("a" * 200, "b" * 200)
+    stream = Stream("scores", topic="scores", key=parts, partitioned_by_key=True)
+    joined = table(stream=stream)
+    one = partition(joined)
+    one.fold(batch({parts[0]: "\x01" * 2047, parts[1]: "\x02" * 2048, "x": -2.2250738585072014e-308}))
+    output = append_to(one.cut(), "app-player")
+    assert 4 * 2047 * 6 < len(output.keys[0] or b"") + len(output.values[0] or b"") < largest_output(joined)
+
+
+def test_a_key_of_parts_in_two_partitions_is_told_by_its_fields() -> None:
+    stream = Stream("scores", topic="scores", key=["who", "game"])
+    with pytest.raises(
+        KafkaStateError, match=r"by the fields 'who', 'game' joined by '/': .* scores-1 offset 0"
+    ) as told:
+        partition(table(stream=stream)).fold(batch({"who": "ann", "game": "go", "x": 1}, key=b"ann"))
+    assert "the fields 'who', 'game' joined by '/' as the record key" in told.value.mend
+    partition(table(stream=stream)).fold(batch({"who": "ann", "game": "go", "x": 1}, key=b"ann/go"))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -41,17 +41,25 @@ class Refused(Exception):
     """A bad event."""
 
 
+class LeftOut(Exception):
+    """An event that is not chosen."""
+
+
 class Unsure(Exception):
     """Either is right, by how deep the reader goes."""
 
 
 @dataclass(frozen=True)
 class Setup:
-    """A stream and what its tables read of it."""
+    """A stream and what its tables read of it; ``where`` says of an event what the stream's says.
+
+    That asks for ``ok``, true or false, and for ``note``, which is text.
+    """
 
     stream: Stream
     scalars: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    where: Callable[[Mapping[str, Any]], bool] | None = None
     decoder: Decoder = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,20 +71,35 @@ class Setup:
         return {name: width for name, width in self.stream.vectors.items() if name != "unread"}
 
     def plain(self, record: Record, timestamp: int) -> Plain:
-        """What a record comes to. Raises Refused or Unsure."""
+        """What a record comes to. Raises Refused, LeftOut or Unsure."""
         key, value = record
         if not value:
             raise Refused("no value")
         found = self._row(value) if self.stream.binary else self._document(value)
         stream = self.stream
-        keys = [_name(found.get(field), bounded=field in self.scalars) for field in stream.key_fields] or [key]
-        name = _key(keys[0])
-        times = {timestamp / 1e3} if stream.time is None else self._times(found.get(stream.time))
+        names = [_name(found.get(field), bounded=field in self.scalars) for field in stream.key_fields]
+        absent = None in names or (stream.time is not None and found.get(stream.time) is None)
+        times = {timestamp / 1e3} if stream.time is None or absent else self._times(found.get(stream.time))
         columns: dict[str, float | list[float]] = {field: _number(found.get(field)) for field in self.scalars}
         for vector, width in self._vectors.items():
             columns[vector] = _vector(found.get(vector), width)
         ids = {field: _name(found.get(field), bounded=field in self.scalars) for field in self.ids}
+        if self.where is not None:
+            self._choose(found)
+        if absent:
+            raise Refused("no key or time")
+        joined = [(name or b"").replace(b"~", b"~0").replace(b"/", b"~1") for name in names]
+        name = _key(b"/".join(joined) if stream.key_parts else [*names, key][0])
         return Plain(name, times, columns, ids)
+
+    def _choose(self, found: Mapping[str, Any]) -> None:
+        assert self.where is not None
+        if not isinstance(found.get("ok"), bool | None) or not isinstance(found.get("note"), str | None):
+            raise Refused("another type")
+        if self.stream.time is not None and found.get(self.stream.time) is not None:
+            self._times(found[self.stream.time])
+        if not self.where(found):
+            raise LeftOut
 
     def _row(self, value: bytes) -> Mapping[str, Any]:
         widths = {name: self.stream.vectors.get(name) for name in self.stream.fields}
@@ -157,6 +180,8 @@ def _vector(found: object, width: int) -> list[float]:
     return [_number(number) for number in found]
 
 
+_DOCUMENTS: tuple[Literal["json", "msgpack"], ...] = ("json", "msgpack")
+
 SETUPS = (
     Setup(Stream(name="s", topic="t"), ("x", "y")),
     Setup(Stream(name="s", topic="t", key="k", time="t", vectors={"v": 2, "unread": 3}), ("x",), ("id",)),
@@ -169,6 +194,15 @@ SETUPS = (
     Setup(
         Stream(name="s", topic="t", format="float64", fields=("t", "v", "u", "x"), time="t", vectors={"v": 2}), ("x",)
     ),
+    *(
+        Setup(
+            Stream(name="s", topic="t", format=form, key=["k", "id"], time="t", where="ok or note != 'b'"),
+            ("x",),
+            ("id",),
+            lambda event: event.get("ok") is True or event.get("note") != "b",
+        )
+        for form in _DOCUMENTS
+    ),
     Setup(Stream(name="s", topic="t", format="float32", fields=("x", "u"), time="x", time_unit="us"), ("x",)),
     Setup(Stream(name="s", topic="t", format="float32", fields=("u", "x", "unread"), vectors={"unread": 1}), ("x",)),
 )
@@ -179,30 +213,36 @@ def check(setup: Setup, records: Sequence[Record]) -> None:
     batch = wire([value for _, value in records], [key for key, _ in records])
     events, rejects = setup.decoder.decode(batch)
     accepted, refused = events.index.tolist(), [reject.index for reject in rejects]
-    assert sorted([*accepted, *refused]) == list(range(len(records))), "an event or a reject for each"
+    left_out = sorted({*range(len(records))} - {*accepted, *refused})
+    assert sorted([*accepted, *refused, *left_out]) == list(range(len(records))), "an event or a reject for each"
     assert (accepted, refused) == (sorted(accepted), sorted(refused)), "in order"
     for row, place in enumerate(accepted):
         alone, refusals = setup.decoder.decode(_one(batch, place))
         assert not refusals, f"alone it is refused: {refusals}"
         _check_same(events, row, alone)
         expected = _plain(setup, records[place], batch.timestamps[place])
-        assert not isinstance(expected, Refused), f"accepted, though bad: {expected}"
+        assert not isinstance(expected, Exception), f"accepted, though bad: {expected!r}"
         if expected is not None:
             _check_event(events, row, expected, batch.offsets[place])
     for reject in rejects:
         alone, refusals = setup.decoder.decode(_one(batch, reject.index))
         assert [replace(refusal, index=reject.index) for refusal in refusals] == [reject], "alone it is another reject"
         expected = _plain(setup, records[reject.index], batch.timestamps[reject.index])
-        assert not isinstance(expected, Plain), f"refused, though good: {reject}"
+        assert not isinstance(expected, Plain | LeftOut), f"refused, though good: {reject}"
         _check_letter(reject, batch)
+    for place in left_out:
+        alone, refusals = setup.decoder.decode(_one(batch, place))
+        assert (len(alone), refusals) == (0, []), "alone it is not left out"
+        expected = _plain(setup, records[place], batch.timestamps[place])
+        assert not isinstance(expected, Plain | Refused), f"left out, though it is not: {expected!r}"
 
 
-def _plain(setup: Setup, record: Record, timestamp: int) -> Plain | Refused | None:
+def _plain(setup: Setup, record: Record, timestamp: int) -> Plain | Refused | LeftOut | None:
     """None where either is right."""
     try:
         return setup.plain(record, timestamp)
-    except Refused as refused:
-        return refused
+    except (Refused, LeftOut) as verdict:
+        return verdict
     except Unsure:
         return None
 
@@ -261,6 +301,7 @@ def run(data: bytes) -> None:
 _JSON = (
     b'{"k": "player", "t": 1.5e3, "x": -0.5, "y": 12, "v": [1, 2.5], "id": 7}',
     b'{"k": -12, "t": "2020-01-01T00:00:00.123456+01:00", "x": null, "v": null, "id": "a\\u00e9", "u": [{"x": true}]}',
+    b'{"k": "a/b", "t": 1, "id": "~", "ok": false, "note": "b", "x": 1}',
     b'{"k": "\xc3\xa9", "t": 1e3, "unread": [1, 2, 3], "x": 9007199254740993, "x": 1}',
 )
 _MSGPACK = (
