@@ -6,7 +6,7 @@ import ast
 import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import reduce
 from math import isfinite
 from typing import Any
 
@@ -93,12 +93,11 @@ class _Compiler:
             case ast.BoolOp(op=operator, values=operands):
                 combine = np.logical_and if isinstance(operator, ast.And) else np.logical_or
                 return Term(Slot(Kind.BOOLEAN), _chained(combine, [self._condition(operand) for operand in operands]))
-            case ast.Compare(left=first, ops=operators, comparators=others):
-                pairs = zip([first, *others], operators, others, strict=False)
-                tests = [self._comparison(left, operator, right) for left, operator, right in pairs]
-                return Term(Slot(Kind.BOOLEAN), _chained(np.logical_and, tests))
+            case ast.Compare():
+                return Term(Slot(Kind.BOOLEAN), self._comparison(node))
             case ast.IfExp():
-                chosen, other = self._alike(node.body, node.orelse)
+                chosen = self.term(node.body)
+                other = self._like(chosen, node.orelse)
                 return Term(chosen.slot, _applied(np.where, [self._condition(node.test), chosen.run, other.run]))
             case ast.Call():
                 return self._function(node)
@@ -163,15 +162,14 @@ class _Compiler:
     def _condition(self, node: ast.expr) -> Run:
         return _truth(self.of_kind(node, Kind.BOOLEAN).run)
 
-    def _alike(self, first: ast.expr, second: ast.expr) -> tuple[Term, Term]:
-        """Two nodes of one kind, whichever it is."""
-        left, right = self.term(first), self.term(second)
+    def _like(self, other: Term, node: ast.expr) -> Term:
+        """A node of the same kind as another term, whichever it is."""
+        term = self.term(node)
         try:
-            left.slot.join(right.slot)
+            other.slot.join(term.slot)
         except KindError:
-            expected = left.slot.kind.value
-            raise self._error(second, f"found {self._told(second, right)}, expected {expected}") from None
-        return left, right
+            raise self._error(node, f"found {self._told(node, term)}, expected {other.slot.kind.value}") from None
+        return term
 
     def _arithmetic(self, node: ast.expr, function: Callable[..., Any], operands: Sequence[ast.expr]) -> Term:
         """A number from numbers. Of constants it has to be finite, as constants are."""
@@ -183,14 +181,17 @@ class _Compiler:
                 raise self._error(node, "found a constant that isn't finite, expected a number that a double can hold")
         return Term(Slot(Kind.NUMBER), run, constant)
 
-    def _comparison(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Run:
-        if isinstance(operator, ast.In | ast.NotIn):
-            member = self._membership(left, right)
-            return _applied(np.logical_not, [member]) if isinstance(operator, ast.NotIn) else member
-        if type(operator) not in COMPARISONS:
-            raise self._error(left, "found `is`, expected a comparison")
-        one, other = self._alike(left, right)
-        return _applied(partial(_compared, COMPARISONS[type(operator)]), [one.run, other.run])
+    def _comparison(self, node: ast.Compare) -> Run:
+        """One or several at once; each operand is compiled, and evaluated, once."""
+        if isinstance(node.ops[0], ast.In | ast.NotIn) and len(node.ops) == 1:
+            member = self._membership(node.left, node.comparators[0])
+            return _applied(np.logical_not, [member]) if isinstance(node.ops[0], ast.NotIn) else member
+        terms = [self.term(node.left)]
+        for operator, right in zip(node.ops, node.comparators, strict=True):
+            if type(operator) not in COMPARISONS:
+                raise self._error(right, "found `in` among other comparisons, expected it alone or in parentheses")
+            terms.append(self._like(terms[-1], right))
+        return _compared([term.run for term in terms], [COMPARISONS[type(operator)] for operator in node.ops])
 
     def _membership(self, left: ast.expr, right: ast.expr) -> Run:
         """Whether a value is one of a list of numbers or texts."""
@@ -255,16 +256,7 @@ def _applied(function: Callable[..., Any], operands: Sequence[Run]) -> Run:
 
 
 def _chained(combine: Callable[[Any, Any], Any], operands: Sequence[Run]) -> Run:
-    """The operands combined from the left."""
-    first, *others = operands
-
-    def run(columns: Mapping[str, Column]) -> Any:
-        value = first(columns)
-        for other in others:
-            value = combine(value, other(columns))
-        return value
-
-    return run
+    return lambda columns: reduce(combine, (operand(columns) for operand in operands))
 
 
 def _truth(operand: Run) -> Run:
@@ -277,13 +269,22 @@ def _truth(operand: Run) -> Run:
     return run
 
 
-def _compared(compare: Callable[..., Any], left: Any, right: Any) -> Any:
-    """Two columns of one kind, compared. A text that is absent is different from any, and neither less nor greater."""
+def _compared(operands: Sequence[Run], comparisons: Sequence[Callable[..., Any]]) -> Run:
+    """Whether each operand compares with the next."""
+
+    def run(columns: Mapping[str, Column]) -> Any:
+        values = [operand(columns) for operand in operands]
+        return reduce(np.logical_and, map(_compare, comparisons, values, values[1:]))
+
+    return run
+
+
+def _compare(compare: Callable[..., Any], left: Any, right: Any) -> Any:
+    """Two columns of one kind. A text that is absent is different from any, and neither less nor greater."""
     if left.dtype != object:
         return compare(left, right)
-    if compare in {np.equal, np.not_equal} and any(
-        side.ndim == 0 and side.item() is not None for side in (left, right)
-    ):
+    equality = compare in {np.equal, np.not_equal}
+    if equality and any(side.ndim == 0 and side.item() is not None for side in (left, right)):
         return compare(left, right)
     left, right = np.broadcast_arrays(left, right)
     known: Mask = ~(null(left) | null(right))

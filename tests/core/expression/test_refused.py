@@ -150,7 +150,18 @@ HOSTILE = [
         "x in [true]",
         "x in ('a', 'b')",
     ),
-    *("x in [[1]]", "x in [1 + 1]", "x in ['a', `b`]", "x in [--1]", "1 in ['a']", "x not in 1", "x in [abs(1)]"),
+    *(
+        "x in [[1]]",
+        "x in [1 + 1]",
+        "x in ['a', `b`]",
+        "x in [--1]",
+        "1 in ['a']",
+        "x < y in [1]",
+        "x in [1] == true",
+        "x in [1] in [2]",
+        "x not in 1",
+        "x in [abs(1)]",
+    ),
     # too much
     *(
         "(" * 300 + "x" + ")" * 300,

@@ -167,3 +167,11 @@ def test_every_function_takes_what_it_says_and_gives_what_it_says() -> None:
         assert expression.kind is function.gives
         dtype = expression(COLUMNS, 3).dtype
         assert dtype == {Kind.NUMBER: np.float64, Kind.TEXT: object, Kind.BOOLEAN: bool}[function.gives]
+
+
+def test_what_is_nested_in_comparisons_is_evaluated_once() -> None:
+    text = "x"
+    for _ in range(25):  # 2 ** 25 evaluations, were it twice at each level
+        text = f"1<(x if 0<{text}<9 else y)<5"[: -len("<5")].removeprefix("1<")
+    assert len(text) < 1000
+    assert read(text, Scope())(COLUMNS, 3).tolist()[0] == 1.0
