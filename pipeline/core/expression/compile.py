@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -25,7 +26,7 @@ ARITHMETIC: Mapping[type[ast.operator], Callable[..., Any]] = {
     ast.Div: np.divide,
     ast.FloorDiv: np.floor_divide,
     ast.Mod: np.mod,
-    ast.Pow: np.power,
+    ast.Pow: operator.pow,  # as pandas does it: some exponents have ways of their own, another one for -inf ** 0.5
 }
 
 COMPARISONS: Mapping[type[ast.cmpop], Callable[..., Any]] = {
@@ -88,10 +89,10 @@ class _Compiler:
                 return self._arithmetic(node, np.negative, [operand])
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return Term(Slot(Kind.BOOLEAN), _applied(np.logical_not, [self._condition(operand)]))
-            case ast.BinOp(op=operator) if type(operator) in ARITHMETIC:
-                return self._arithmetic(node, ARITHMETIC[type(operator)], [node.left, node.right])
-            case ast.BoolOp(op=operator, values=operands):
-                combine = np.logical_and if isinstance(operator, ast.And) else np.logical_or
+            case ast.BinOp(op=sign) if type(sign) in ARITHMETIC:
+                return self._arithmetic(node, ARITHMETIC[type(sign)], [node.left, node.right])
+            case ast.BoolOp(op=word, values=operands):
+                combine = np.logical_and if isinstance(word, ast.And) else np.logical_or
                 return Term(Slot(Kind.BOOLEAN), _chained(combine, [self._condition(operand) for operand in operands]))
             case ast.Compare():
                 return Term(Slot(Kind.BOOLEAN), self._comparison(node))
@@ -187,11 +188,11 @@ class _Compiler:
             member = self._membership(node.left, node.comparators[0])
             return _applied(np.logical_not, [member]) if isinstance(node.ops[0], ast.NotIn) else member
         terms = [self.term(node.left)]
-        for operator, right in zip(node.ops, node.comparators, strict=True):
-            if type(operator) not in COMPARISONS:
+        for sign, right in zip(node.ops, node.comparators, strict=True):
+            if type(sign) not in COMPARISONS:
                 raise self._error(right, "found `in` among other comparisons, expected it alone or in parentheses")
             terms.append(self._like(terms[-1], right))
-        return _compared([term.run for term in terms], [COMPARISONS[type(operator)] for operator in node.ops])
+        return _compared([term.run for term in terms], [COMPARISONS[type(sign)] for sign in node.ops])
 
     def _membership(self, left: ast.expr, right: ast.expr) -> Run:
         """Whether a value is one of a list of numbers or texts."""

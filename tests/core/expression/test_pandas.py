@@ -191,6 +191,7 @@ def test_conditions(data: st.DataObject, frame: pd.DataFrame, depth: int) -> Non
     [
         "x + y * 2 > 3 and w == 'a' or not y < x",
         "-x ** 2 < y",
+        "(x * 1e308) ** 0.5 != y",
         "0 < x <= y != 3",
         "x / y > 1 or x % y == 0",
         "w in ['a', 'b'] and x not in [1, 2.5]",
