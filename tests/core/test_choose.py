@@ -115,6 +115,15 @@ def test_a_field_of_which_is_only_asked_whether_it_is_there_may_be_anything() ->
         assert (found.index.tolist(), rejects) == ([0, 1, 4, 5], [])
 
 
+def test_a_field_may_be_asked_for_by_expressions_operators_and_ids_at_once() -> None:
+    found, rejects = decoded([{"id": 7}, {"id": "7"}, {"id": "x"}, {}], where="id == '7'")
+    assert (found.ids, rejects) == ({"id": [b"7", b"7"]}, [])
+    events = [{"score": 7, "id": 1}, {"score": None, "id": 1}, {"score": 5}, {"score": "x", "id": 1}]
+    found, rejects = decoded(events, scalars=("score",), where="not is_null(score) and not is_null(id)")
+    assert found.columns["score"].tolist() == [7.0]
+    assert [(reject.index, reject.stage) for reject in rejects] == [(3, "decode")]
+
+
 def test_selected_columns_are_read_like_fields() -> None:
     events = [
         {"d": 10, "t": 4},

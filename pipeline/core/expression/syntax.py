@@ -82,7 +82,7 @@ def parse(text: str) -> Tree:
             warnings.simplefilter("error")  # what Python only doubts, like `1if`, is refused
             root = ast.parse(plain.strip(), mode="eval").body
     except SyntaxError as error:
-        if not error.offset:
+        if not error.offset or error.offset > len(plain.strip()):
             raise ExpressionError("found the end, expected more", len(plain.rstrip()) + 1) from None
         raise ExpressionError(f"found what is no expression ({_reason(error)})", indent + error.offset) from None
     except (ValueError, RecursionError, MemoryError):
