@@ -152,9 +152,9 @@ def command(*, events: int, keys: int, rounds: int) -> None:
     with ExitStack() as stack:
         measured = Rounds(stack, events, keys)
         for number in range(rounds):
-            for emit, way in found:
+            for (emit, way), passes in found.items():
                 done = measured.run(emit, way)
-                found[emit, way].append(done)
+                passes.append(done)
                 rate, cost = events / done.wall / 1000, done.cpu / events * 1e9
                 click.echo(
                     f"round {number + 1}: {emit:6} {way:13} {rate:6.0f} thousand events a second, "
