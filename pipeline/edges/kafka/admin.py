@@ -169,6 +169,11 @@ class Admin:
             configs = self._configs(client, [topic["name"] for topic in found if _open(topic)])
         return {topic["name"]: _info(topic, configs[topic["name"]]) for topic in found if topic["name"] in configs}
 
+    def names(self) -> set[str]:
+        """Of all topics that this user may see, also of those that have no leader yet."""
+        with self._asking() as client:
+            return set(client.list_topics())
+
     def create(self, specs: Iterable[TopicSpec]) -> dict[str, TopicInfo]:
         """Make the topics that are missing, wait until they can be seen, and check all of them.
 

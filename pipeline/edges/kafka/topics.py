@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.record_size import largest_output, largest_state
 from pipeline.edges.kafka.admin import Admin, TopicInfo, TopicSpec
 from pipeline.errors import KafkaStateError
+
+_START_SECONDS = 10.0
+_AGAIN_SECONDS = 0.2
 
 
 def prepare(admin: Admin, app: App) -> dict[str, TopicInfo]:
@@ -17,7 +21,7 @@ def prepare(admin: Admin, app: App) -> dict[str, TopicInfo]:
         KafkaStateError: no broker, no source topic, a topic that is not as it has to be, or one whose records may be
             too small for what a table writes.
     """
-    sources = admin.describe(read(app))
+    sources = _settled(admin, read(app))
     if (trouble := missing(app, [stream.topic for stream in app.sources if stream.topic not in sources])) is not None:
         raise trouble
     topics = sources | admin.create(own_topics(app, sources))
@@ -29,6 +33,20 @@ def prepare(admin: Admin, app: App) -> dict[str, TopicInfo]:
 def read(app: App) -> list[str]:
     """The topics that tables read, but for those between hops and tables."""
     return [stream.topic for stream in app.streams.values() if app.tables_of(stream) and not stream.internal]
+
+
+def _settled(admin: Admin, wanted: Sequence[str]) -> dict[str, TopicInfo]:
+    """Those of the topics that are there. Brokers that have only just started know of none, or not who leads them."""
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        there = admin.describe(wanted)
+        lacking = set(wanted) - there.keys()
+        if not lacking or time.monotonic() > deadline:
+            return there
+        known = admin.names()
+        if known and known.isdisjoint(lacking):
+            return there
+        time.sleep(_AGAIN_SECONDS)
 
 
 def missing(app: App, sources: Sequence[str]) -> KafkaStateError | None:

@@ -1,0 +1,55 @@
+"""The topics of an app, as its start finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from pipeline import App
+from pipeline.edges.kafka.admin import Admin, TopicInfo
+from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.topics import prepare
+from pipeline.errors import KafkaStateError
+from tests.kafka.pipelines import Site
+
+
+class Looking(Admin):
+    """Counts its looks, and sees nothing at the first few."""
+
+    def __init__(self, kafka: str, blind: int) -> None:
+        super().__init__(ClientSettings(kafka))
+        self.blind = blind
+        self.looks = 0
+
+    def describe(self, names: Iterable[str]) -> dict[str, TopicInfo]:
+        self.looks += 1
+        return {} if self.looks <= self.blind else super().describe(names)
+
+
+@pytest.fixture
+def app(kafka: str, topic_prefix: str) -> App:
+    return Site(kafka, topic_prefix).app()
+
+
+def test_a_broker_that_has_only_just_started_is_given_time_to_find_its_topics(app: App) -> None:
+    admin = Looking(app.brokers, blind=5)
+    try:
+        (stream,) = app.streams.values()
+        assert stream.topic in prepare(admin, app)
+    finally:
+        admin.close()
+
+
+def test_a_topic_that_nobody_made_is_told_at_once(kafka: str, topic_prefix: str) -> None:
+    site = Site(kafka, topic_prefix)
+    site.admin.delete([site.source])
+    other = Site(kafka, f"{topic_prefix}-other")
+    admin = Looking(kafka, blind=0)
+    try:
+        assert other.source in admin.names()
+        with pytest.raises(KafkaStateError, match=f"{site.source} does not exist"):
+            prepare(admin, site.app())
+        assert admin.looks == 1
+    finally:
+        admin.close()
