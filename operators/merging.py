@@ -49,16 +49,13 @@ class Merging(Operator):
 
         Whole numbers become doubles, which hold them exactly up to 2^53.
         """
-        columns = {
-            f"{self.name}.{field.name}": state[field.name].reshape((-1, *([prod(field.shape)] if field.shape else [])))
-            for field in self.fields
-        }
-        sound = np.logical_and.reduce(
-            [np.isfinite(column).reshape(len(column), -1).all(axis=1) for column in columns.values()]
-        )
+        count = len(next(iter(state.fields.values())))
+        rows = {field.name: state[field.name].reshape(count, prod(field.shape)) for field in self.fields}
+        sound = np.logical_and.reduce([np.isfinite(row).all(axis=1) for row in rows.values()])
+        whole = {name: np.where(sound[:, None], row, np.nan) for name, row in rows.items()}
         return {
-            name: np.where(sound.reshape(-1, *(1 for _ in column.shape[1:])), column, np.nan)
-            for name, column in columns.items()
+            f"{self.name}.{field.name}": whole[field.name] if field.shape else whole[field.name][:, 0]
+            for field in self.fields
         }
 
     def fold(self, state: State, batch: Batch, *, each: bool) -> Readout | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf, nan
 from typing import Any
@@ -34,6 +34,8 @@ from operators import (
     Var,
     WeightedMean,
 )
+from operators.columns.grouping import Floats
+from operators.operator import Algebra, Batch, Field, FieldSpec, Layout, Shape, State
 from pipeline import App, Stream, Table
 from pipeline.core.batch import Events, WireBatch
 from pipeline.core.changelog import META
@@ -440,3 +442,48 @@ def test_a_key_of_the_tables_own_that_does_not_fit_is_refused(options: dict[str,
 def test_tables_of_other_keys_have_other_fingerprints() -> None:
     other = replace(DAILY, key="station")
     assert App("app", [DAILY]).fingerprint(DAILY) != App("app", [other]).fingerprint(other)
+
+
+def test_a_commit_without_events_sends_nothing_on() -> None:
+    one = hop(BY_COMMIT)
+    assert not sent_on(one.cut())
+    one.fold(batch(b"{"))
+    assert not sent_on(one.cut())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lowest(Operator):
+    """The lowest value so far, infinite before the first."""
+
+    value: FieldSpec
+
+    @property
+    def algebra(self) -> Algebra:
+        return "monoid"
+
+    def layout(self, shapes: Mapping[str, Shape]) -> Layout:
+        return Layout((Field("lowest", initial=inf),))
+
+    def fold(self, state: State, batch: Batch, *, each: bool) -> Floats | None:
+        lowest = np.minimum.reduceat(batch.columns["value"], batch.groups.start)
+        state["lowest"] = np.minimum(state["lowest"], lowest)
+        return None
+
+    def read(self, state: State, query: Floats | None = None) -> Floats:
+        return state["lowest"]
+
+    def export(self, state: State) -> list[dict[str, object]]:
+        return [{"lowest": lowest} for lowest in state["lowest"].tolist()]
+
+    def merge(self, state: State, other: State) -> None:
+        state["lowest"] = np.minimum(state["lowest"], other["lowest"])
+
+
+def test_a_state_that_begins_infinite_is_merged_once_it_is_not() -> None:
+    operators: dict[str, Operator] = {"n": Count(), "lowest": Lowest(value="x")}
+    table = Table("team", stream=SCORES, operators=operators, emit="commit", missing="skip")
+    assert table.two_stage
+    events: list[dict[str, object]] = [{"team": "a", "ts": 1}, {"team": "a", "ts": 2, "x": 5}, {"team": "b", "ts": 3}]
+    found, _ = two_hops(table, [[event] for event in events])
+    assert (found["a"]["n"], found["a"]["lowest"]) == (2, 5.0)
+    assert (found["b"]["n"], found["b"]["lowest"]) == (1, None)
