@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, FetchError
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     ConsumerStoppedError,
     CorruptRecordException,
@@ -28,6 +27,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.batch import Headers, WireBatch
+from pipeline.edges.kafka.assignor import Assignor
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.errors import PartitionError
 from pipeline.errors import RunError
@@ -70,11 +70,6 @@ class Watermarks:
     high: int
 
 
-def _sticky() -> type[StickyPartitionAssignor]:
-    """A sticky assignor of one member's own: aiokafka keeps what the member held in the class, for all of a process."""
-    return type("StickyPartitionAssignor", (StickyPartitionAssignor,), {})
-
-
 class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer whose records come as columns. Read by `drain` only; the reading calls of aiokafka are not for use."""
 
@@ -99,7 +94,7 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         return cls(
             settings,
             group_id=app.name,
-            partition_assignment_strategy=(_sticky(),),
+            partition_assignment_strategy=(Assignor.own(),),
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=session_ms // 5,
             rebalance_timeout_ms=60_000,
