@@ -18,7 +18,7 @@ from tests.faults.arena import Arena, until
 from tests.faults.conftest import SEED
 from tests.faults.web import get
 
-EVENTS = 160_000
+EVENTS = 320_000
 HOT = 0.9
 
 
