@@ -18,7 +18,7 @@ def restored() -> Iterator[None]:
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name in ("pipeline", "operators"):
+    for name in ("pipeline", "operators", "kafka.net.selector"):
         logging.getLogger(name).setLevel(logging.NOTSET)
 
 
@@ -38,6 +38,20 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert first.endswith("Z info    pipeline.test: folded 3")
     assert second.endswith("Z error   pipeline.test: failed")
     assert third == "  ValueError: two lines"
+
+
+def test_a_library_that_finds_the_machine_slow_is_heard_only_by_those_who_debug(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    slow = logging.getLogger("kafka.net.selector")
+    Settings().apply()
+    slow.warning("it is blocking the event loop")
+    logging.getLogger("kafka.client").warning("a node is away")
+    assert "blocking" not in (said := capsys.readouterr().err)
+    assert "a node is away" in said
+    Settings(debug=True).apply()
+    slow.warning("it is blocking the event loop")
+    assert "blocking" in capsys.readouterr().err
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
