@@ -30,7 +30,7 @@ class Settings:
         logging.basicConfig(handlers=[handler], level=level if self.debug else max(level, logging.WARNING), force=True)
         for ours in ("pipeline", "operators"):
             logging.getLogger(ours).setLevel(level)
-        # It warns of each step of its loop that takes longer than 0.1 s: on a busy machine nothing that a user could mend.
+        # It warns of each step of its loop that takes more than 0.1 s: nothing that a user of a busy machine can mend.
         logging.getLogger("kafka.net.selector").setLevel(logging.DEBUG if self.debug else logging.ERROR)
 
 
