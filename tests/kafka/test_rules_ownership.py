@@ -101,6 +101,7 @@ def test_a_record_key_that_is_not_the_field_stops_the_worker_before_it_is_folded
         assert isinstance(stopped, KafkaStateError)
         assert "not partitioned by the field 'who'" in stopped.cause
         assert f"{site.source}-0 offset 3" in stopped.cause
+        assert "say `repartition = true` on stream events" in stopped.mend
         assert "partitioned_by_key" in stopped.mend
         assert site.committed() == 3
         assert [output["games"] for output in site.outputs()] == [1, 2, 3]
@@ -121,6 +122,7 @@ def test_a_key_seen_in_two_partitions_stops_the_worker(kafka: str, topic_prefix:
             stopped = await ended(plane)
         assert isinstance(stopped, KafkaStateError)
         assert "the key 'ann' is in partition 1 and in another one" in stopped.cause
+        assert "say `repartition = true` on stream events" in stopped.mend
         assert "reset" in stopped.mend
         assert site.committed(1) == 3
         assert len(site.outputs()) == 6
