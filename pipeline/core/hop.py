@@ -59,14 +59,15 @@ class HopPartition(TablePartition):
 
     def _send(self, events: Events) -> int:
         """Put the events' records where they go. Returns about how many bytes they are."""
-        keys, values = events.keys, self._format.write(events, self._number, self.partition)
+        keys = events.keys
         target = np.fromiter(map(crc32, keys), np.uint32, len(keys)) % len(self._targets)
-        order = np.argsort(target, kind="stable").tolist()
+        order = np.argsort(target.astype(np.uint16), kind="stable")
+        values = self._format.write(events, self._number, self.partition, order)
+        ordered = list(map(keys.__getitem__, order.tolist()))
         ends = np.cumsum(np.bincount(target, minlength=len(self._targets))).tolist()
         for append, start, end in zip(self._targets, [0, *ends], ends, strict=False):
-            places = order[start:end]
-            append.keys.extend(map(keys.__getitem__, places))
-            append.values.extend(map(values.__getitem__, places))
+            append.keys.extend(ordered[start:end])
+            append.values.extend(values[start:end])
         return size_of(keys) + size_of(values)
 
     def _too_long(self, events: Events) -> list[Reject]:

@@ -194,7 +194,7 @@ def test_every_event_is_read_as_it_was_written(
         {"x": np.array([row[2] for row in rows], float), "k": np.array([row[3] for row in rows]).reshape(count, 2)},
         {"id": [row[4] for row in rows]},
     )
-    records = form.write(events, 0, 3)
+    records = form.write(events, 0, 3, np.arange(count)[::-1])[::-1]
     parsed = form.parse([*records])
     assert not parsed.rejects
     assert not parsed.flaws
@@ -417,7 +417,7 @@ def test_the_parts_of_a_tables_own_key_are_in_its_results() -> None:
     two.resume(0, Identity("id", "source-id", {"daily": "log"}, 0, 1_000_000))
     form = ForwardedFormat.of(DAILY)
     events = Events(np.arange(1), [b"JFK/1970-01-02"], np.arange(1), np.array([86_400.0]), {"temp": np.array([10.0])})
-    values: list[bytes | None] = [*form.write(events, 0, 0)]
+    values: list[bytes | None] = [*form.write(events, 0, 0, np.arange(1))]
     two.fold(WireBatch("app-daily-repartition", 0, 0, 1, [b"JFK/1970-01-02"], values, range(1), [0]))
     (output,) = [append for append in two.cut().appends if append.topic == "app-daily"]
     record = json.loads(output.values[0] or b"")

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.core.batch import Events, Floats, Headers, Reject
+from pipeline.core.batch import Events, Floats, Headers, Ints, Reject
 from pipeline.core.formats.parsed import NULL_VALUE, Parsed, places_without
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ class ForwardedFormat:
         """Bytes of a record without its id."""
         return self._dtype.itemsize
 
-    def write(self, events: Events, stream: int, partition: int) -> list[bytes]:
-        """A record for each event of this partition of the stream of this number."""
+    def write(self, events: Events, stream: int, partition: int, order: Ints) -> list[bytes]:
+        """A record for each event of this partition of the stream of this number, in the order of these rows."""
         rows = np.empty(len(events), self._dtype)
         rows["format"] = _FORMAT
         numbers = rows["numbers"]
@@ -77,11 +77,12 @@ class ForwardedFormat:
         numbers[:, 2], numbers[:, 3] = partition, events.offsets
         for field, place in self._places.items():
             numbers[:, place] = events.columns[field]
-        raw, size = rows.tobytes(), self.size
+        raw, size = rows.take(order).tobytes(), self.size
         records = [raw[at : at + size] for at in range(0, len(raw), size)]
         if self._id is None:
             return records
-        named = zip(records, events.ids[self._id], strict=True)
+        ids = events.ids[self._id]
+        named = zip(records, map(ids.__getitem__, order.tolist()), strict=True)
         return [record if name is None else record + _ID + name for record, name in named]
 
     def parse(self, values: list[bytes | None]) -> Parsed:
