@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.config.model import App, Dedupe, KafkaSecurity, Stream, Table
+from pipeline.core.config.model import App, Dedupe, Stream, Table
 from pipeline.core.config.option import Option, options_of
+from pipeline.core.config.security import KafkaSecurity
 from scripts.markdown import table
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "configuration.md"

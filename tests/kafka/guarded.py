@@ -28,7 +28,7 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from pipeline.core.config.model import KafkaSecurity
+from pipeline.core.config.security import KafkaSecurity
 from pipeline.edges.broker import EmbeddedKafka
 from pipeline.edges.broker.ports import free_port
 

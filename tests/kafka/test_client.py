@@ -18,7 +18,8 @@ from aiokafka.protocol.metadata import MetadataRequest_v0, MetadataRequest_v5
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 
 from operators import Count
-from pipeline.core.config.model import App, KafkaSecurity, Stream, Table
+from pipeline.core.config.model import App, Stream, Table
+from pipeline.core.config.security import KafkaSecurity
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.errors import Unreachable
 from pipeline.errors import InputError, KafkaStateError

@@ -14,7 +14,8 @@ from pipeline.core.config.problem import ConfigError, Path, Problem, alternative
 from pipeline.core.expression import Kind
 
 if TYPE_CHECKING:
-    from pipeline.core.config.model import App, Dedupe, KafkaSecurity, Stream, Table
+    from pipeline.core.config.model import App, Dedupe, Stream, Table
+    from pipeline.core.config.security import KafkaSecurity
 
 RESERVED = ("key", "time", "partition", "offset")
 """Fields of every output record; the names of operators come after them."""

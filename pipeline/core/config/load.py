@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 from operators import Operator
 from pipeline.core.config.environment import expand
-from pipeline.core.config.model import App, Dedupe, KafkaSecurity, Stream, Table
+from pipeline.core.config.model import App, Dedupe, Stream, Table
 from pipeline.core.config.operator_types import make_operator
 from pipeline.core.config.option import Option, options_of
 from pipeline.core.config.positions import key_lines, nearest_line
 from pipeline.core.config.problem import ConfigError, Path, Problem, mismatch, shown, unknown
+from pipeline.core.config.security import KafkaSecurity
 from pipeline.errors import InputError
 
 T = TypeVar("T")

@@ -16,10 +16,11 @@ from typing import ClassVar, Literal
 from operators.duration import seconds
 from operators.operator import Operator, Shape
 from pipeline.core.config import kinds
-from pipeline.core.config.checks import check_app, check_dedupe, check_kafka, check_stream, check_table, one_or_several
+from pipeline.core.config.checks import check_app, check_dedupe, check_stream, check_table, one_or_several
 from pipeline.core.config.choice import Choice, read_choice
 from pipeline.core.config.fingerprint import fingerprint
 from pipeline.core.config.option import Option
+from pipeline.core.config.security import KafkaSecurity
 from pipeline.core.secret import Secret
 
 Format = Literal["json", "msgpack", "float64", "float32"]
@@ -30,8 +31,6 @@ Missing = Literal["dead-letter", "skip"]
 OnError = Literal["dead-letter", "stop"]
 OnNull = Literal["dead-letter", "delete"]
 OnFull = Literal["stop", "evict"]
-Protocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
-Mechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 _MOST_EVENTS = 100_000
 _WORTH_EVENTS = 10
@@ -280,35 +279,6 @@ class Table:
     def _shape(self, field: str) -> Shape:
         width = self.stream.vectors.get(field)
         return () if width is None else (width,)
-
-
-@dataclass(frozen=True)
-class KafkaSecurity:
-    """How to talk to a broker that asks for TLS or a login. Secrets don't show in the repr."""
-
-    security_protocol: Option[Protocol, Protocol] = kinds.choice(Protocol, "PLAINTEXT", "How brokers are talked to.")
-    sasl_mechanism: Option[Mechanism, Mechanism] = kinds.choice(Mechanism, "PLAIN", "How to log in.")
-    sasl_username: Option[str | None, str | None] = kinds.optional(
-        kinds.text("text that isn't empty", "The user to log in as.")
-    )
-    sasl_password: Option[str | None, Secret | None] = kinds.optional(
-        kinds.secret("The password, best given as `${NAME}` or `file:PATH`.")
-    )
-    ssl_cafile: Option[str | None, str | None] = kinds.optional(
-        kinds.text("a file's path", "Certificates that are trusted (PEM).", is_path=True)
-    )
-    ssl_certfile: Option[str | None, str | None] = kinds.optional(
-        kinds.text("a file's path", "The client's certificate (PEM).", is_path=True)
-    )
-    ssl_keyfile: Option[str | None, str | None] = kinds.optional(
-        kinds.text("a file's path", "The key of the client's certificate (PEM).", is_path=True)
-    )
-    ssl_key_password: Option[str | None, Secret | None] = kinds.optional(
-        kinds.secret("What ssl_keyfile is locked with, best given as `${NAME}` or `file:PATH`.")
-    )
-
-    def __post_init__(self) -> None:
-        check_kafka(self)
 
 
 @dataclass(frozen=True)

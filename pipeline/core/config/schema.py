@@ -11,9 +11,10 @@ import msgspec
 
 from operators import TYPES, Operator
 from pipeline.core.config.kinds import DurationText, NameText
-from pipeline.core.config.model import App, Dedupe, KafkaSecurity, Stream, Table
+from pipeline.core.config.model import App, Dedupe, Stream, Table
 from pipeline.core.config.operator_types import listed, takes_duration
 from pipeline.core.config.option import Option, options_of
+from pipeline.core.config.security import KafkaSecurity
 
 Schema = dict[str, Any]
 
