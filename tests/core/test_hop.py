@@ -196,3 +196,18 @@ def test_infinite_times_are_not_believed() -> None:
     form = ForwardedFormat(["scores"], [], {})
     record = b"\x01" + np.array([inf, 0.0, 0.0, 0.0]).tobytes()
     assert form.parse([record]).flaws
+
+
+SIZE = ForwardedFormat(["scores"], ["x"], {}, ["id"]).size
+
+
+@given(st.lists(st.none() | st.binary(max_size=SIZE + 20) | st.binary(min_size=SIZE - 1).map(b"\x01".__add__)))
+def test_whatever_bytes_arrive_are_events_or_refused(values: list[bytes | None]) -> None:
+    form = ForwardedFormat(["scores"], ["x"], {}, ["id"])
+    parsed = form.parse(values)
+    assert sorted([*parsed.index.tolist(), *(reject.index for reject in parsed.rejects)]) == [*range(len(values))]
+    assert parsed.times is not None
+    sound = [row for row in range(len(parsed.index)) if row not in parsed.flaws]
+    assert np.isfinite(parsed.times[sound]).all()
+    for value in values:
+        form.origin(value)

@@ -20,6 +20,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.core.batch import Events, Floats, Headers, Ints, Reject
 from pipeline.core.formats.parsed import NULL_VALUE, Parsed, places_without
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _FORMAT = 1
 _ID = b"\x01"
 _HEAD = 4
+_MOST = 2.0**53
+"""Up to this a double is one whole number and no other."""
 _FOREIGN = "not written by this app"
 
 
@@ -102,7 +105,7 @@ class ForwardedFormat:
         parsed = Parsed(index, None, times, columns, rejects)
         if self._id is not None:
             parsed.ids[self._id] = [value[size + 1 :] if len(value) > size else None for value in read]  # type: ignore[arg-type,index]
-        for row in np.flatnonzero(~np.isfinite(numbers[:, :_HEAD]).all(axis=1)).tolist():
+        for row in np.flatnonzero(~self._is_sound(numbers[:, :_HEAD])).tolist():
             parsed.flaws[row] = Reject(int(index[row]), "decode", _FOREIGN)
         return parsed
 
@@ -116,6 +119,13 @@ class ForwardedFormat:
             ("origin_partition", b"%d" % int(partition)),
             ("origin_offset", b"%d" % int(offset)),
         ]
+
+    def _is_sound(self, heads: Floats) -> npt.NDArray[np.bool_]:
+        """Whether a hop can have written these (N, 4)."""
+        whole = heads[:, 1:]
+        placed = (whole >= 0) & (whole < _MOST) & (whole == np.floor(whole))
+        sound: npt.NDArray[np.bool_] = np.isfinite(heads[:, 0]) & placed.all(axis=1) & (heads[:, 1] < len(self._topics))
+        return sound
 
     def _is_ours(self, value: bytes) -> bool:
         return len(value) >= self.size and value[0] == _FORMAT
