@@ -123,7 +123,7 @@ class ForwardedFormat:
     def _is_sound(self, heads: Floats) -> npt.NDArray[np.bool_]:
         """Whether a hop can have written these (N, 4)."""
         whole = heads[:, 1:]
-        placed = (whole >= 0) & (whole < _MOST) & (whole == np.floor(whole))
+        placed = (whole >= 0) & (whole <= _MOST) & (whole == np.floor(whole))
         sound: npt.NDArray[np.bool_] = np.isfinite(heads[:, 0]) & placed.all(axis=1) & (heads[:, 1] < len(self._topics))
         return sound
 
