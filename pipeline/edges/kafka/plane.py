@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
@@ -17,6 +18,7 @@ from aiokafka.errors import (
     GroupAuthorizationFailedError,
     InconsistentGroupProtocolError,
     InvalidSessionTimeoutError,
+    KafkaConnectionError,
     KafkaError,
 )
 
@@ -27,7 +29,7 @@ from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.backoff import Backoff
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
-from pipeline.edges.kafka.errors import PartitionError
+from pipeline.edges.kafka.errors import PartitionError, Unreachable
 from pipeline.edges.kafka.purge import purge
 from pipeline.edges.kafka.task import Phase, Task
 from pipeline.edges.kafka.topics import prepare
@@ -37,6 +39,8 @@ from pipeline.edges.metrics import Metrics
 from pipeline.errors import KafkaStateError
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _REFUSALS = {
     InvalidSessionTimeoutError: "set session_timeout between the broker's group.min and group.max.session.timeout.ms",
@@ -80,8 +84,9 @@ class Plane:
         """
         self._crashed = asyncio.get_running_loop().create_future()
         admin = Admin(self.settings, self.app.start_timeout)
+        deadline = time.monotonic() + self.app.start_timeout
         try:
-            topics = await asyncio.to_thread(prepare, admin, self.app)
+            topics = await self._reached(lambda: asyncio.to_thread(prepare, admin, self.app), deadline)
         except Exception:
             await asyncio.to_thread(admin.close)
             raise
@@ -97,7 +102,7 @@ class Plane:
             crash=self.crash,
         )
         self.watch = Watch(self)
-        await self._consumer.start()
+        await self._reached(self._consumer.start, deadline)
         sources = [stream.topic for stream in self.app.streams.values() if self.app.tables_of(stream)]
         self._consumer.subscribe(sources, listener=_Listener(self))
         self._runs = self.world.spawn(self._drain(), "drain")
@@ -106,6 +111,17 @@ class Plane:
             self.world.spawn(self.watch.identify(), "identify topics"),
             self.world.spawn(purge(self), "purge"),
         ]
+
+    async def _reached(self, attempt: Callable[[], Awaitable[T]], deadline: float) -> T:
+        """What an attempt gives; a broker that goes away while it is made is waited for."""
+        while True:
+            try:
+                return await attempt()
+            except (Unreachable, KafkaConnectionError) as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("the broker went away during the start: %s; trying again", error)
+                await asyncio.sleep(self._retries.failed())
 
     async def run(self) -> None:
         """Until :meth:`stop`; raises what crashed the worker."""
