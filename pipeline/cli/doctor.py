@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipeline.cli.options import Config, as_json, config_file
+from pipeline.cli.options import Config, Duration, as_json, config_file
 from pipeline.errors import KafkaStateError
 
 if TYPE_CHECKING:
@@ -20,28 +20,13 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red"}
 _VERDICT, _SUBJECT = 7, 12
 
 
-class _Duration(click.ParamType):
-    name = "duration"
-
-    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds."""
-        from operators.duration import seconds  # noqa: PLC0415  `streamfold --help` is to be quick
-
-        if isinstance(value, float):
-            return value
-        try:
-            return seconds(value)
-        except ValueError:
-            self.fail(f'found {value}, expected a duration like "30s" or "5m"', param, ctx)
-
-
 @click.command("doctor")
 @config_file
 @click.option("--abort-hanging", is_flag=True, help="Abort the hanging transactions that are found.")
 @click.option(
     "--older-than",
     metavar="DURATION",
-    type=_Duration(),
+    type=Duration(),
     default="60s",
     show_default=True,
     help="Open transactions that were silent for so long are hanging.",

@@ -20,6 +20,7 @@ COMMANDS = {
     "describe": "Show what a configuration comes to: topics, tables, state.",
     "operators": "List what a table can remember, or tell all about one memory.",
     "query": "Ask a running worker for one key of a table.",
+    "top": "See what the running workers do: rates, lag, commits, restores.",
     "watch": "Follow the committed updates of a table.",
     "send": "Send events to a stream's topic.",
     "doctor": "Find what would stop a pipeline, and how to mend it.",

@@ -44,6 +44,23 @@ class _ConfigFile(click.ParamType):
         return [CompletionItem(incomplete, type="file")]
 
 
+class Duration(click.ParamType):
+    """Text like ``30s``, which the command gets as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        from operators.duration import seconds  # noqa: PLC0415  `streamfold --help` is to be quick
+
+        if isinstance(value, float):
+            return value
+        try:
+            return seconds(value)
+        except ValueError:
+            self.fail(f'found {value}, expected a duration like "30s" or "5m"', param, ctx)
+
+
 config_file = click.argument("config", metavar="FILE", type=_ConfigFile())
 """The argument FILE: the command's parameter ``config`` is a :class:`Config`."""
 

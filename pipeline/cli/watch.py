@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pipeline.cli.options import Config, as_json, config_file
+from pipeline.cli.pipe import until_nobody_reads
 from pipeline.core.config.problem import unknown
 from pipeline.errors import InputError, KafkaStateError
 
@@ -58,9 +58,6 @@ def command(*, config: Config, table: str, key: str | None, from_start: bool, li
 
 
 def _print(updates: Iterator[Update], lines: Callable[[Update], str]) -> None:
-    try:
+    with until_nobody_reads():
         for update in updates:
             click.echo(lines(update))
-    except BrokenPipeError:
-        # Who read the pipe has seen enough; Python would complain when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -50,27 +50,48 @@ def _find(app: App, path: str, body: bytes | None) -> Answer:
             f"none of the workers asked has this key: {', '.join(sorted(asked))}", "see that the key is right"
         )
     if status is HTTPStatus.UNAUTHORIZED:
-        raise InputError("the worker asks for another token", "set `http_token` in [app] to the one that it runs with")
+        raise refused()
     wrong = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_URI_TOO_LONG)
     kind = InputError if status in wrong else RunError
     raise kind(str(answer.get("error", status.phrase)), str(answer.get("mend", "see the worker's log")))
 
 
 def _ask(address: Address, path: str, body: bytes | None, token: str | None) -> tuple[HTTPStatus, dict[str, Any]]:
-    connection = HTTPConnection(address.advertised().host, address.port, timeout=_SECONDS)
+    status, answer = fetch(address, path, token, body=body)
+    try:
+        return status, msgspec.json.decode(answer, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise stranger(address) from error
+
+
+def fetch(
+    address: Address, path: str, token: str | None, *, body: bytes | None = None, seconds: float = _SECONDS
+) -> tuple[HTTPStatus, bytes]:
+    """What a worker answers to GET, or to POST where there is a body. Raises RunError if it doesn't, or is none."""
+    connection = HTTPConnection(address.advertised().host, address.port, timeout=seconds)
     try:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         connection.request("GET" if body is None else "POST", path, body, headers)
         response = connection.getresponse()
-        return HTTPStatus(response.status), msgspec.json.decode(response.read(), type=dict[str, Any])
+        return HTTPStatus(response.status), response.read()
     except (OSError, HTTPException) as error:
         raise RunError(
             f"no worker answers at http://{address}: {error}",
             "`streamfold run FILE` starts one; `http` in [app] says where it listens",
         ) from error
-    except (msgspec.DecodeError, ValueError) as error:
-        raise RunError(
-            f"what listens at http://{address} is no streamfold worker", "set `http` in [app] to the worker's address"
-        ) from error
+    except ValueError as error:
+        raise stranger(address) from error
     finally:
         connection.close()
+
+
+def stranger(address: Address) -> RunError:
+    """What listens there is something else."""
+    return RunError(
+        f"what listens at http://{address} is no streamfold worker", "set `http` in [app] to the worker's address"
+    )
+
+
+def refused() -> InputError:
+    """The worker wants another token."""
+    return InputError("the worker asks for another token", "set `http_token` in [app] to the one that it runs with")
