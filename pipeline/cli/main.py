@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from pipeline.cli.logs import FORMATS, LEVELS, Settings
 from pipeline.core.secret import masked
@@ -31,6 +32,7 @@ COMMANDS = {
     "init": "Write a commented configuration to begin with.",
     "schema": "Print the JSON Schema of the configuration file.",
     "bench": "Measure how fast a pipeline is on this machine.",
+    "completion": "Print what a shell needs to complete commands, names and keys.",
 }
 """Each is ``command`` of the module of its name in this package; the text is its line in the list of commands."""
 
@@ -70,6 +72,11 @@ class Streamfold(click.Group):
         present = {parameter.name for parameter in command.params}
         command.params += [option for option in _common_options() if option.name not in present]
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names of commands, without importing them, and options."""
+        names = [CompletionItem(name, help=COMMANDS[name]) for name in COMMANDS if name.startswith(incomplete)]
+        return names + click.Command.shell_complete(self, ctx, incomplete)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from operators.operator import Algebra
+from pipeline.cli import complete
 from pipeline.cli.options import as_json
 from pipeline.core.config.catalogue import MERGE, ORDER, TAKE_BACK, Entry, entries
 from pipeline.core.config.problem import unknown
@@ -21,7 +22,7 @@ _COLUMNS: dict[str, Mapping[Algebra, str]] = {"merge": MERGE, "take back": TAKE_
 
 
 @click.command("operators")
-@click.argument("name", metavar="[TYPE]", required=False)
+@click.argument("name", metavar="[TYPE]", required=False, shell_complete=complete.types)
 @as_json
 def command(name: str | None, as_json: bool) -> None:
     """List the operators, or tell all about the one that is called TYPE.

@@ -6,6 +6,7 @@ import json
 
 import click
 
+from pipeline.cli import complete
 from pipeline.cli.options import Config, as_json, config_file
 
 
@@ -23,9 +24,14 @@ class _Vector(click.ParamType):
 
 @click.command("query")
 @config_file
-@click.argument("table")
-@click.argument("key")
-@click.option("--operator", metavar="NAME", help="Only this operator's result, read from its memory.")
+@click.argument("table", shell_complete=complete.tables)
+@click.argument("key", shell_complete=complete.keys)
+@click.option(
+    "--operator",
+    metavar="NAME",
+    shell_complete=complete.operators,
+    help="Only this operator's result, read from its memory.",
+)
 @click.option("--read", "query", metavar="'[1, 0]'", type=_Vector(), help="Ask the operator's memory this query.")
 @as_json
 def command(

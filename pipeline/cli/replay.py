@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli import complete
 from pipeline.cli.options import Config, config_file
 from pipeline.core.config.problem import mismatch, unknown
 from pipeline.errors import InputError
@@ -43,7 +44,7 @@ class _Moment(click.ParamType):
 @click.command("replay")
 @config_file
 @click.option("--dead-letters", is_flag=True, required=True, help="What is replayed; there is nothing else yet.")
-@click.option("--table", metavar="T", help="Only those that this table did not fold.")
+@click.option("--table", metavar="T", shell_complete=complete.tables, help="Only those that this table did not fold.")
 @click.option("--reason", metavar="TEXT", help='Only those whose stage and reason hold TEXT, like "missing or null".')
 @click.option(
     "--since", metavar="TIME", type=_Moment(), help="Those refused since TIME, also if they were replayed before."

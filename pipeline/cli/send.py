@@ -10,6 +10,7 @@ from typing import TypeVar
 
 import click
 
+from pipeline.cli import complete
 from pipeline.cli.options import Config, config_file
 from pipeline.core.config.problem import unknown
 from pipeline.core.record import RecordEncoder
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 @click.command("send")
 @config_file
-@click.argument("stream")
+@click.argument("stream", shell_complete=complete.streams)
 @click.argument("data", default="-", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--key",

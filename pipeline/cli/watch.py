@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.cli import complete
 from pipeline.cli.options import Config, as_json, config_file
 from pipeline.cli.pipe import until_nobody_reads
 from pipeline.core.config.problem import unknown
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 
 @click.command("watch")
 @config_file
-@click.argument("table")
-@click.option("--key", metavar="K", help="Only this key's updates; K is the text that output records show.")
+@click.argument("table", shell_complete=complete.tables)
+@click.option(
+    "--key",
+    metavar="K",
+    shell_complete=complete.keys,
+    help="Only this key's updates; K is the text that output records show.",
+)
 @click.option("--from-start", is_flag=True, help="Begin with the oldest update that is kept, not with the next one.")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), help="End after N updates.")
 @as_json

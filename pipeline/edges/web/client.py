@@ -15,6 +15,7 @@ from pipeline.edges.web.keys import segment_of
 from pipeline.errors import InputError, RunError
 
 _SECONDS = 10.0
+_GLANCE_SECONDS = 1.0
 
 Answer = Mapping[str, Any]
 
@@ -32,6 +33,13 @@ def readout(app: App, table: str, key: str, operator: str, query: list[float] | 
     """What an operator's memory of a key gives for a query; raises as :func:`entry`, or if the query does not fit."""
     body = msgspec.json.encode({"operator": operator, "query": query})
     return _find(app, f"/tables/{segment_of(table)}/{segment_of(key)}/read", body)
+
+
+def keys(app: App, table: str, prefix: str, limit: int) -> list[str]:
+    """Some keys of a table that begin so, as far as the first worker holds them. Raises as :func:`entry`."""
+    path = f"/tables/{segment_of(table)}?prefix={segment_of(prefix)}&limit={limit}"
+    _, answer = _ask(Address.parse(app.http), path, None, app.http_token, _GLANCE_SECONDS)
+    return list(map(str, answer.get("keys", ())))
 
 
 def _find(app: App, path: str, body: bytes | None) -> Answer:
@@ -56,8 +64,10 @@ def _find(app: App, path: str, body: bytes | None) -> Answer:
     raise kind(str(answer.get("error", status.phrase)), str(answer.get("mend", "see the worker's log")))
 
 
-def _ask(address: Address, path: str, body: bytes | None, token: str | None) -> tuple[HTTPStatus, dict[str, Any]]:
-    status, answer = fetch(address, path, token, body=body)
+def _ask(
+    address: Address, path: str, body: bytes | None, token: str | None, seconds: float = _SECONDS
+) -> tuple[HTTPStatus, dict[str, Any]]:
+    status, answer = fetch(address, path, token, body=body, seconds=seconds)
     try:
         return status, msgspec.json.decode(answer, type=dict[str, Any])
     except msgspec.DecodeError as error:
