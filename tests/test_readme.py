@@ -13,9 +13,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from operators import TYPES
+from pipeline.cli import main
 from pipeline.core.batch import WireBatch
 from pipeline.core.config.load import load, loads
 from pipeline.core.partition import Identity, Partition
@@ -152,6 +154,16 @@ def test_python_sessions_give_what_is_shown(page: Path) -> None:
     assert doctest.DocTestRunner().run(test, out=said.append).failed == 0, "".join(said)
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "mermaid")], ids=by_page)
+def test_diagrams_are_those_of_the_file_that_is_named_below(page: Path, folder: Path) -> None:
+    command = re.compile(r"^```mermaid\n(.*?)^```\s+That is what `streamfold (.*?)` prints", re.MULTILINE | re.DOTALL)
+    shown = command.findall(page.read_text("utf-8"))
+    assert len(shown) == len(blocks(page, "mermaid"))
+    for diagram, line in shown:
+        _, file, *options = line.split()
+        assert CliRunner().invoke(main, ["describe", str(folder / file), *options]).stdout == diagram
+
+
 @pytest.mark.parametrize("page", PAGES, ids=by_page)
 def test_make_targets_exist(page: Path) -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
@@ -162,8 +174,6 @@ def test_make_targets_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=by_page)
 def test_commands_that_are_named_exist(page: Path) -> None:
-    from pipeline.cli import main
-
     named = set(re.findall(r"(?:`|^)streamfold ([a-z]+)\b", page.read_text("utf-8"), re.MULTILINE))
     assert named <= set(main.list_commands(None))  # type: ignore[arg-type]
 

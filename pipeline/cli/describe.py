@@ -63,7 +63,7 @@ def _stream_lines(app: App, stream: Stream) -> Iterator[str]:
     if not tables:
         yield "  no table reads it"
     for table in tables:
-        yield from _table_lines(app, table)
+        yield from _table_lines(app, table, stream)
 
 
 def _key(key: str | tuple[str, ...] | None) -> str:
@@ -72,14 +72,20 @@ def _key(key: str | tuple[str, ...] | None) -> str:
     return f'field "{key}"' if isinstance(key, str) else "/".join(f'"{field}"' for field in key) + " joined"
 
 
-def _table_lines(app: App, table: Table) -> Iterator[str]:
+def _table_lines(app: App, table: Table, stream: Stream) -> Iterator[str]:
+    """What a table does with a stream; and what it keeps, below the first of its streams."""
     what = "every event's result" if table.emit == "every" else "each touched key's latest, once a commit"
+    first = table.streams[0].name
+    if stream.name != first:
+        what = f"together with stream {first}, see there"
     yield f"  table {table.name} -> {app.output(table)}: {what}"
     if table.stream.repartition:
         sent = "what a commit's events of a key leave" if table.two_stage else "events"
         count = f"{table.partitions} partitions" if table.partitions else "as many partitions as the source"
-        key = _key(table.key if table.key is not None else table.stream.key)
+        key = _key(table.key if table.key is not None else stream.key)
         yield f"    repartitioned: {sent}, by key {key}, through {app.repartition(table)} ({count})"
+    if stream.name != first:
+        return
     width = max(map(len, table.operators))
     for name, operator in table.operators.items():
         options = ", ".join(f"{option} = {_shown(value)}" for option, value in operator_options(operator).items())
@@ -102,30 +108,36 @@ def _shown(value: object) -> str:
 
 
 def _mermaid(app: App) -> str:
-    """Nodes have numbers, because names may hold any letter; the labels are quoted."""
-    lines = ["flowchart LR"]
-    for number, stream in enumerate(app.streams.values()):
-        lines.append(f'  s{number}[/"{stream.topic}"/]')
+    """A topic is one node, whoever writes and reads it. Nodes have numbers, because names may hold any letter."""
+    topics: dict[str, str] = {}
+    edges: dict[str, None] = {}
+
+    def node(topic: str) -> str:
+        return topics.setdefault(topic, f"k{len(topics)}")
+
+    for stream in app.streams.values():
+        source = node(stream.topic)
         for table in app.tables_of(stream):
-            place = list(app.tables).index(table.name)
-            operators = "<br/>".join(f"{_quoted(name)}: {type_name(o)}" for name, o in table.operators.items())
-            lines += [
-                f'  t{place}["<b>{table.name}</b><br/>{operators}"]',
-                *_way(app, table, number, place),
-                f'  t{place} --> o{place}[/"{app.output(table)}"/]',
-                f'  t{place} <--> c{place}[("{app.changelog(table)}")]',
-                f"  s{number} -. bad events .-> dead",
-            ]
-    lines.append(f'  dead[/"{app.dead_letters}"/]')
-    return "\n".join(dict.fromkeys(lines))
+            place = f"t{list(app.tables).index(table.name)}"
+            if table.stream.repartition:
+                what, way = "states" if table.two_stage else "events", node(app.repartition(table))
+                edges |= dict.fromkeys([f"{source} -- {what} by key --> {way}", f"{way} --> {place}"])
+            else:
+                edges[f"{source} --> {place}"] = None
+            edges[f"{place} --> {node(app.output(table))}"] = None
+            edges[f"{source} -. bad events .-> {node(app.dead_letters)}"] = None
+    tables = [line for number, table in enumerate(app.tables.values()) for line in _table_nodes(app, table, number)]
+    shown = [f'{name}[/"{topic}"/]' for topic, name in topics.items()]
+    return "\n".join(["flowchart LR", *(f"  {line}" for line in [*shown, *tables, *edges])])
 
 
-def _way(app: App, table: Table, number: int, place: int) -> list[str]:
-    """From a stream to a table."""
-    if not table.stream.repartition:
-        return [f"  s{number} --> t{place}"]
-    label = "states" if table.two_stage else "events"
-    return [f'  s{number} -- {label} by key --> r{place}[/"{app.repartition(table)}"/]', f"  r{place} --> t{place}"]
+def _table_nodes(app: App, table: Table, number: int) -> list[str]:
+    """A table, and its changelog, which nobody else reads."""
+    operators = "<br/>".join(f"{_quoted(name)}: {type_name(operator)}" for name, operator in table.operators.items())
+    return [
+        f't{number}["<b>{_quoted(table.name)}</b><br/>{operators}"]',
+        f't{number} <--> c{number}[("{app.changelog(table)}")]',
+    ]
 
 
 def _quoted(name: str) -> str:

@@ -146,6 +146,71 @@ def test_describe_as_a_diagram_quotes_what_names_hold(file: Path) -> None:
     assert len(set(text.splitlines())) == len(text.splitlines())
 
 
+SEVERAL = """
+[app]
+name = "places"
+[streams.north]
+topic = "readings-north"
+key = "station"
+repartition = true
+[streams.south]
+topic = "readings-south"
+key = "site"
+repartition = true
+[streams.rest]
+topic = "unread"
+[tables.place]
+streams = ["north", "south"]
+[tables.place.operators]
+mean = { type = "mean", value = "celsius" }
+[streams.places]
+topic = "places-place"
+[tables.newest]
+stream = "places"
+emit = "commit"
+[tables.newest.operators]
+mean = { type = "last", value = "mean" }
+"""
+
+
+def edges(diagram: str) -> set[tuple[str, str, str]]:
+    """From, label, to: by the names of topics and tables, each of which is one node."""
+    nodes = re.findall(r"""^  (\w+)\[[/(]?"(?:<b>)?([^"<]*)""", diagram, re.MULTILINE)
+    names = dict(nodes)
+    assert len(set(names.values())) == len(nodes), "a topic is drawn twice"
+    found = re.findall(r"^  (\w+) ([-.].*>) (\w+)$", diagram, re.MULTILINE)
+    return {(names[start], label.strip("-.> "), names[end]) for start, label, end in found}
+
+
+def test_a_diagram_joins_what_several_streams_and_a_chain_of_tables_share(tmp_path: Path) -> None:
+    file = tmp_path / "places.toml"
+    file.write_text(SEVERAL)
+    diagram = call("describe", file, "--format", "mermaid").stdout
+    assert '[/"unread"/]' in diagram
+    assert edges(diagram) == {
+        ("readings-north", "events by key", "places-place-repartition"),
+        ("readings-south", "events by key", "places-place-repartition"),
+        ("places-place-repartition", "", "place"),
+        ("place", "", "places-place"),
+        ("places-place", "", "newest"),
+        ("newest", "", "places-newest"),
+        ("readings-north", "bad events", "places-dead-letters"),
+        ("readings-south", "bad events", "places-dead-letters"),
+        ("places-place", "bad events", "places-dead-letters"),
+    }
+
+
+def test_the_text_tells_a_table_of_several_streams_once_and_each_streams_own_key(tmp_path: Path) -> None:
+    file = tmp_path / "places.toml"
+    file.write_text(SEVERAL)
+    text = call("describe", file).stdout
+    assert text.count("bytes a key, in places-place-changelog") == 1
+    assert "together with stream north, see there" in text
+    north, south = (line for line in text.splitlines() if "repartitioned: events, by key" in line)
+    assert 'by key field "station", through places-place-repartition' in north
+    assert 'by key field "site", through places-place-repartition' in south
+
+
 def test_describe_masks_secrets(file: Path) -> None:
     kafka = '[app.kafka]\nsecurity_protocol = "SASL_SSL"\nsasl_username = "me"\nsasl_password = "hunter2"\n'
     file.write_text(file.read_text().replace("[streams.scores]", kafka + "[streams.scores]"))
