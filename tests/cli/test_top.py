@@ -28,7 +28,7 @@ from pipeline.edges.top.samples import Samples, quantile
 from pipeline.edges.web.address import Address
 from pipeline.errors import InputError, RunError
 from tests.cli.workers import Pages, serving
-from tests.kafka.process import free_ports
+from tests.kafka.process import STREAMFOLD, Site, end, free_ports, process, until
 
 CONFIG = """
 [app]
@@ -256,14 +256,14 @@ def test_without_a_worker_there_is_a_cause_and_a_mend(tmp_path: Path, port: int)
     assert mend.startswith("hint: `streamfold run FILE` starts one")
 
 
-@pytest.mark.parametrize("end", ["q", "signal"])
-def test_a_terminal_gets_a_live_view_until_q_or_a_signal(tmp_path: Path, port: int, end: str) -> None:
+@pytest.mark.parametrize("ending", ["q", "signal"])
+def test_a_terminal_gets_a_live_view_until_q_or_a_signal(tmp_path: Path, port: int, ending: str) -> None:
     app_at(tmp_path, port)
     with serving(Pages(OUTPUT), port), on_a_terminal(top(tmp_path, "--interval", "200ms")) as (child, screen):
         seen = b""
         while seen.count(b"workers ready") < 3:
             seen += os.read(screen, 100_000)
-        os.write(screen, b"xq") if end == "q" else child.send_signal(signal.SIGINT)
+        os.write(screen, b"xq") if ending == "q" else child.send_signal(signal.SIGINT)
         with suppress(OSError):  # which is how a terminal ends
             deadline = time.monotonic() + 30
             while time.monotonic() < deadline and select.select([screen], [], [], 1)[0]:
@@ -286,6 +286,27 @@ def on_a_terminal(command: list[str]) -> Iterator[tuple[subprocess.Popen[bytes],
         finally:
             child.kill()
             os.close(screen)
+
+
+def test_the_workers_of_a_run(kafka: str, tmp_path: Path, topic_prefix: str) -> None:
+    site = Site(kafka, tmp_path, topic_prefix, free_ports(2))
+    site.make_sources()
+    with site.running("--workers", "2", ready=2) as worker:
+        site.send("scores", [(b"player-%d" % (number % 5), {"score": number}) for number in range(200)])
+        until(lambda: site.committed() == 200, 30, "all committed", worker)
+        command = [*STREAMFOLD, "top", str(site.file), "--json", "--interval", "200ms"]
+        with process(command) as child:
+            assert child.stdout is not None
+            looks = map(json.loads, child.stdout)
+            look = next(look for look in looks if all(w["state"] == "ready" for w in look["workers"].values()))
+            assert set(look["workers"]) == {f"127.0.0.1:{site.port}", f"127.0.0.1:{site.port + 1}"}
+            assert (look["tables"]["player"]["keys"], look["streams"]["scores"]["lag"]) == (5, 0)
+            site.send("scores", [(b"player-5", {"score": 1})] * 50)
+            busy = next(look for look in looks if look["streams"]["scores"]["events_per_second"])
+            assert busy["tables"]["player"]["outputs_per_second"] == busy["streams"]["scores"]["events_per_second"]
+            assert 0 < busy["streams"]["scores"]["commit_seconds"]["p50"] < 60
+            code, said = end(child, signal.SIGINT)
+            assert (code, "error" in said) == (0, False)
 
 
 def test_an_interval_is_a_duration_and_not_too_short(tmp_path: Path, port: int) -> None:
