@@ -3,9 +3,12 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pipeline.core.config.model import App, Dedupe, Stream, Table
+    from os import PathLike
 
-__all__ = ["App", "Dedupe", "Stream", "Table", "run"]
+    from pipeline.core.config.model import App, Dedupe, Stream, Table
+    from pipeline.edges.frame import TableFrame
+
+__all__ = ["App", "Dedupe", "Stream", "Table", "read_table", "run"]
 
 
 def run(app: "App") -> None:
@@ -13,6 +16,15 @@ def run(app: "App") -> None:
     from pipeline.edges.host import serve  # noqa: PLC0415  the host is only for those who run
 
     serve(app)
+
+
+def read_table(
+    config: "App | str | PathLike[str]", table: str, *, timeout: float = 60.0, flatten: bool = True
+) -> "TableFrame":
+    """The latest committed result of each key of a table, as columns: see :func:`pipeline.edges.frame.read_table`."""
+    from pipeline.edges import frame  # noqa: PLC0415  the client of Kafka is only for those who read
+
+    return frame.read_table(config, table, timeout=timeout, flatten=flatten)
 
 
 def __getattr__(name: str) -> Any:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from pipeline.core.encode import HEAD, key_text
+from pipeline.core.shown import MOMENT_WIDTH, cell, moment
 
 if TYPE_CHECKING:
     from pipeline.edges.kafka.subscribe import Update
 
 _KEY_WIDTH = 12
-_TIME_WIDTH = 23
 _NUMBER_WIDTH = 12
-_CELL_WIDTH = 40
 
 
 def json_line(update: Update) -> str:
@@ -45,8 +43,8 @@ class Columns:
         names = ["key", "time", *(name for name in record if name not in HEAD)]
         if names != self._names:
             self._names, self._until_header = names, 0
-            self._widths = [_KEY_WIDTH, _TIME_WIDTH, *(max(len(name), _NUMBER_WIDTH) for name in names[2:])]
-        cells = [record["key"], _time(record["time"]), *(_cell(record[name]) for name in names[2:])]
+            self._widths = [_KEY_WIDTH, MOMENT_WIDTH, *(max(len(name), _NUMBER_WIDTH) for name in names[2:])]
+        cells = [record["key"], moment(record["time"]), *(cell(record[name]) for name in names[2:])]
         self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, cells, strict=True)]
         lines = [self._aligned(cells)]
         if self._until_header == 0:
@@ -60,29 +58,3 @@ class Columns:
         padded = [cell.ljust(width) for cell, width in zip(cells[:2], self._widths[:2], strict=True)]
         padded += [cell.rjust(width) for cell, width in zip(cells[2:], self._widths[2:], strict=True)]
         return "  ".join(padded).rstrip()
-
-
-def _time(seconds: float) -> str:
-    """UTC, to the millisecond; a time that no calendar has stays a number."""
-    try:
-        return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S.%f}"[:_TIME_WIDTH]
-    except (ValueError, OverflowError, OSError):
-        return str(seconds)
-
-
-def _cell(value: Any) -> str:
-    """Numbers to six digits, what is nested as JSON, cut where it is long; a dash for what is undefined."""
-    if value is None:
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = json.dumps(_rounded(value), ensure_ascii=False)
-    return text if len(text) <= _CELL_WIDTH else f"{text[: _CELL_WIDTH - 3]}..."
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _rounded(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [_rounded(part) for part in value]
-    return float(f"{value:.6g}") if isinstance(value, float) else value

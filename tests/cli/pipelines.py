@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -20,6 +21,7 @@ from pipeline.core.config.model import App
 from pipeline.edges.broker.ports import free_port
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.producer import TransactionalProducer
 from pipeline.edges.process import Worker
 
 CONFIG = """
@@ -75,6 +77,20 @@ class Pipeline:
     def send(self, events: list[dict[str, Any]]) -> None:
         done = self.run("send", "scores", text="".join(f"{json.dumps(event)}\n" for event in events))
         assert done.returncode == 0, done.stderr
+
+    def publish(self, records: list[tuple[bytes, bytes | None]], *, commit: bool) -> None:
+        """One transaction, as a worker would write it; what is not committed is aborted."""
+
+        async def write() -> None:
+            topic = self.app.output(self.app.tables["player"])
+            producer = await TransactionalProducer.fence(ClientSettings.of(self.app), topic)
+            await producer.begin()
+            await producer.append(topic, 0, [key for key, _ in records], [value for _, value in records])
+            await producer.acknowledge()
+            await (producer.commit() if commit else producer.abort())
+            await producer.close()
+
+        asyncio.run(write())
 
     @contextmanager
     def working(self) -> Iterator[Worker]:

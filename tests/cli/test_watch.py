@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pty
@@ -13,8 +12,6 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli.updates import Columns, json_line
-from pipeline.edges.kafka.client import ClientSettings
-from pipeline.edges.kafka.producer import TransactionalProducer
 from pipeline.edges.kafka.subscribe import Update
 from tests.cli.pipelines import Pipeline, games, pipeline_in
 
@@ -33,21 +30,6 @@ def folded(pipeline: Pipeline) -> Pipeline:
     assert done.returncode == 0
     assert len(done.stdout.splitlines()) == 20
     return pipeline
-
-
-def publish(pipeline: Pipeline, records: list[tuple[bytes, bytes | None]], *, commit: bool) -> None:
-    """One transaction, as a worker would write it; what is not committed is aborted."""
-
-    async def write() -> None:
-        topic = pipeline.app.output(pipeline.app.tables["player"])
-        producer = await TransactionalProducer.fence(ClientSettings.of(pipeline.app), topic)
-        await producer.begin()
-        await producer.append(topic, 0, [key for key, _ in records], [value for _, value in records])
-        await producer.acknowledge()
-        await (producer.commit() if commit else producer.abort())
-        await producer.close()
-
-    asyncio.run(write())
 
 
 def test_a_pipe_gets_the_records_as_they_were_published(folded: Pipeline) -> None:
@@ -71,8 +53,8 @@ def test_it_begins_now_and_sees_only_what_is_committed(folded: Pipeline) -> None
     number = 0
     with folded.started("watch", "player", "--limit", "3", "--key", "base64:/w==") as child:
         while child.poll() is None:  # until three of them came after its beginning
-            publish(folded, [(b"\xff", value % -1)], commit=False)
-            publish(folded, [(b"other", value % -2), (b"\xff", value % number)], commit=True)
+            folded.publish([(b"\xff", value % -1)], commit=False)
+            folded.publish([(b"other", value % -2), (b"\xff", value % number)], commit=True)
             number += 1
         out, err = child.communicate()
     assert child.returncode == 0, err
@@ -97,7 +79,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(folded: Pipeline) -> None:
         assert child.stderr is not None
         child.stdout.readline()
         child.stdout.close()
-        publish(folded, [(b"a", b"{}")] * 20, commit=True)
+        folded.publish([(b"a", b"{}")] * 20, commit=True)
         assert child.wait(timeout=30) == 0
         assert child.stderr.read() == ""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaConsumer
 from kafka import TopicPartition as Partition
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.errors import Unreachable
@@ -54,10 +55,44 @@ class Updates:
 
     def __iter__(self) -> Iterator[Update]:
         while True:
-            for records in self._consumer.poll(timeout_ms=_WAIT_MS).values():
-                for record in records:
-                    yield Update(record.key or b"", record.value, record.partition, record.offset)
+            yield from self._poll()
+
+    def to_end(self, deadline: float) -> Iterator[tuple[list[Update], int, int]]:
+        """Up to where the topic ends now: updates, how many records were read with them, and of how many.
+
+        Raises:
+            TimeoutError: past the deadline, of the monotonic clock.
+            Unreachable: the broker refuses.
+        """
+        partitions = self._consumer.assignment()
+        try:
+            ends = self._consumer.end_offsets(partitions, timeout_ms=_left(deadline))
+            starts = self._consumer.beginning_offsets(partitions, timeout_ms=_left(deadline))
+            total = sum(ends[tp] - starts[tp] for tp in partitions)
+            read = 0
+            while read < total:
+                if not (left := _left(deadline)):
+                    raise TimeoutError(f"{read:,} of {total:,} records were read")
+                updates = list(self._poll())
+                # What is passed over, markers of transactions and aborted records, is in the positions only.
+                positions = {tp: self._consumer.position(tp, timeout_ms=left) or starts[tp] for tp in partitions}
+                read = sum(min(positions[tp], ends[tp]) - starts[tp] for tp in partitions)
+                yield updates, read, total
+        except KafkaTimeoutError as error:
+            raise TimeoutError("the broker did not answer") from error
+        except KafkaError as error:
+            raise Unreachable(f"cannot read on: {error}", "see that the broker is up") from error
+
+    def _poll(self) -> Iterator[Update]:
+        for records in self._consumer.poll(timeout_ms=_WAIT_MS).values():
+            for record in records:
+                yield Update(record.key or b"", record.value, record.partition, record.offset)
 
     def close(self) -> None:
         """Leave the broker."""
         self._consumer.close()
+
+
+def _left(deadline: float) -> int:
+    """Milliseconds."""
+    return max(0, int(1000 * (deadline - time.monotonic())))
