@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 import traceback
 from importlib import import_module
@@ -97,6 +98,8 @@ class Streamfold(click.Group):
         settings = Settings()
         settings.apply()
         extra |= {"prog_name": "streamfold", "obj": settings, "standalone_mode": False}
+        if os.environ.get("NO_COLOR"):
+            extra["color"] = False
         try:
             result = super().main(*args, **extra)
         except click.Abort:

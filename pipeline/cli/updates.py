@@ -38,7 +38,7 @@ class Columns:
     def lines(self, update: Update) -> str:
         """The update's line, below the header where one is due."""
         if update.value is None:
-            return f"{key_text(update.key)} deleted"
+            return click.style(f"{key_text(update.key)} deleted", fg="red")
         record: dict[str, Any] = msgspec.json.decode(update.value)
         names = ["key", "time", *(name for name in record if name not in HEAD)]
         if names != self._names:
@@ -46,15 +46,15 @@ class Columns:
             self._widths = [_KEY_WIDTH, MOMENT_WIDTH, *(max(len(name), _NUMBER_WIDTH) for name in names[2:])]
         cells = [record["key"], moment(record["time"]), *(cell(record[name]) for name in names[2:])]
         self._widths = [max(width, len(cell)) for width, cell in zip(self._widths, cells, strict=True)]
-        lines = [self._aligned(cells)]
+        key, time, *numbers = self._aligned(cells)
+        lines = ["  ".join([click.style(key, fg="cyan"), click.style(time, dim=True), *numbers]).rstrip()]
         if self._until_header == 0:
-            lines.insert(0, click.style(self._aligned(names), bold=True))
+            lines.insert(0, click.style("  ".join(self._aligned(names)), bold=True))
             self._until_header = max(shutil.get_terminal_size().lines - 2, 1)
         self._until_header -= 1
         return "\n".join(lines)
 
-    def _aligned(self, cells: list[str]) -> str:
+    def _aligned(self, cells: list[str]) -> list[str]:
         """Names and times to the left, numbers to the right."""
         padded = [cell.ljust(width) for cell, width in zip(cells[:2], self._widths[:2], strict=True)]
-        padded += [cell.rjust(width) for cell, width in zip(cells[2:], self._widths[2:], strict=True)]
-        return "  ".join(padded).rstrip()
+        return padded + [cell.rjust(width) for cell, width in zip(cells[2:], self._widths[2:], strict=True)]

@@ -277,6 +277,18 @@ def test_an_error_of_a_command_is_its_exit_code_and_its_lines(
     assert all(line.startswith(start) for line, start in zip(lines, told, strict=True))
 
 
+def test_there_is_no_colour_where_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def colourful() -> None:
+        click.secho("ok", fg="green")
+
+    monkeypatch.setattr("pipeline.cli.schema.command", colourful)
+    monkeypatch.setenv("NO_COLOR", "")
+    assert CliRunner().invoke(main, ["schema"], color=True).stdout == "\x1b[32mok\x1b[0m\n"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert CliRunner().invoke(main, ["schema"], color=True).stdout == "ok\n"
+
+
 def test_help_imports_neither_numpy_nor_a_client_of_kafka() -> None:
     code = (
         "import sys\n"

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from pipeline.cli.updates import Columns, json_line
@@ -85,19 +86,26 @@ def test_a_reader_that_has_seen_enough_is_no_error(folded: Pipeline) -> None:
 
 
 def test_a_terminal_gets_columns(folded: Pipeline) -> None:
-    screen, terminal = pty.openpty()
-    subprocess.run(
-        folded.command("watch", "player", "--from-start", "--limit", "4", "--key", "player-2"),
-        stdout=terminal,
-        env=os.environ | {"LINES": "40", "COLUMNS": "100"},
-        check=True,
-        timeout=60,
-    )
-    os.close(terminal)
-    lines = os.read(screen, 100_000).decode().splitlines()
-    os.close(screen)
-    assert lines[0].replace("\x1b[1m", "").replace("\x1b[0m", "").split() == ["key", "time", "games", "average"]
-    assert [line.split() for line in lines[1:]] == [
+    def shown(**environment: str) -> list[str]:
+        screen, terminal = pty.openpty()
+        subprocess.run(
+            folded.command("watch", "player", "--from-start", "--limit", "4", "--key", "player-2"),
+            stdout=terminal,
+            env=os.environ | {"LINES": "40", "COLUMNS": "100"} | environment,
+            check=True,
+            timeout=60,
+        )
+        os.close(terminal)
+        lines = os.read(screen, 100_000).decode().splitlines()
+        os.close(screen)
+        return lines
+
+    coloured, plain = shown(NO_COLOR=""), shown(NO_COLOR="1")
+    assert [click.unstyle(line) for line in coloured] == plain
+    assert coloured[0].startswith("\x1b[1mkey ")
+    assert all(line.startswith("\x1b[36mplayer-2 ") for line in coloured[1:])
+    assert plain[0].split() == ["key", "time", "games", "average"]
+    assert [line.split() for line in plain[1:]] == [
         ["player-2", "2023-11-14", "22:13:22.000", "1", "2"],
         ["player-2", "2023-11-14", "22:13:27.000", "2", "4.5"],
         ["player-2", "2023-11-14", "22:13:32.000", "3", "7"],
@@ -118,7 +126,7 @@ def test_wrong_names_and_missing_topics(pipeline: Pipeline) -> None:
 def test_a_deleted_key_is_said_to_be_deleted() -> None:
     update = Update(b"\xff", None, 2, 7)
     assert json.loads(json_line(update)) == {"key": "base64:/w==", "partition": 2, "deleted": True}
-    assert Columns().lines(update) == "base64:/w== deleted"
+    assert click.unstyle(Columns().lines(update)) == "base64:/w== deleted"
 
 
 def test_columns_stay_aligned_and_nothing_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +146,7 @@ def test_columns_stay_aligned_and_nothing_is_too_long(monkeypatch: pytest.Monkey
         lines += columns.lines(Update(b"k", json.dumps(record).encode(), 0, number)).splitlines()
     headers = [place for place, line in enumerate(lines) if line.startswith("\x1b[1m")]
     assert headers == [0, 5]
+    lines = [click.unstyle(line) for line in lines]
     rows = [line.split() for place, line in enumerate(lines) if place not in headers]
     assert "1e+18" in rows[1]
     assert "-" in rows[2]
