@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint audit bench bench-operators bench-repartition bench-keys compare-faust reference docs-check mutants mutants-commit fuzz soak lock clean
+.PHONY: demo test lint audit bench bench-operators bench-repartition bench-keys compare-faust reference notebook docs-check mutants mutants-commit fuzz soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -44,6 +44,10 @@ compare-faust: $(READY)
 reference: $(READY)
 	$(BIN)/python -m scripts.reference
 	$(BIN)/python -m scripts.pictures
+
+# The example notebook with what its cells give: on a Kafka of its own, without Jupyter.
+notebook: $(READY)
+	$(BIN)/python -m scripts.notebook
 
 docs-check: $(READY)
 	$(BIN)/pytest -m docs
