@@ -60,4 +60,4 @@ def command(
         return
     width = max(map(len, answer))
     for name, value in answer.items():
-        click.echo(f"{name:{width}}  {json.dumps(value, ensure_ascii=False)}")
+        click.echo(f"{click.style(f'{name:{width}}', fg='cyan')}  {json.dumps(value, ensure_ascii=False)}")

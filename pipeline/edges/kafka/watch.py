@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,9 @@ _PROBE_SECONDS = 3.0
 _SILENT_SECONDS = 5.0
 _STALLED_SECONDS = 30.0
 _IDENTIFY_SECONDS = 5.0
+_TELL_SECONDS = 5.0
+
+log = logging.getLogger(__name__)
 
 
 class Watch:
@@ -32,7 +36,7 @@ class Watch:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
-        self._answered = time.monotonic()
+        self._answered = self._told = time.monotonic()
         self._identify = asyncio.Event()
         self._stalled: dict[object, float] = {}
         self._question = TopicPartition(next(iter(plane.app.streams.values())).topic, 0)
@@ -42,6 +46,7 @@ class Watch:
         while True:
             await self._probe()
             self._measure()
+            self._tell()
             await asyncio.sleep(_EVERY_SECONDS)
 
     async def identify(self) -> None:
@@ -134,3 +139,19 @@ class Watch:
         for name, nbytes in state_bytes.items():
             metrics.state_bytes.labels(name).set(nbytes)
         metrics.ready.set(not self.reasons())
+
+    def _tell(self) -> None:
+        """Of restores that take long, log how far they are."""
+        left = [
+            remaining
+            for task in self._plane.tasks.values()
+            if task.restore is not None
+            for remaining in task.restore.remaining.values()
+            if remaining
+        ]
+        now = time.monotonic()
+        due = now - self._told > _TELL_SECONDS
+        if left and due:
+            log.info("restoring: %s changelog records to go", f"{sum(left):,}")
+        if due or not left:
+            self._told = now
