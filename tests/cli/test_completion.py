@@ -83,17 +83,16 @@ def test_names_come_from_the_file(file: str) -> None:
 
 def test_keys_come_from_a_worker(file: str, port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     pages = Pages("arcade-player")
-    asked: list[str] = []
 
     def answer(path: str, token: str | None) -> tuple[int, bytes]:
-        asked.append(path)
+        pages.asked.append(path)
         return 200, json.dumps({"keys": ["ada/1", "ada/2"]}).encode()
 
     monkeypatch.setattr(pages, "answer", answer)
     with serving(pages, port):
         assert proposed("query", file, "player", "ada/") == ["ada/1", "ada/2"]
         assert proposed("watch", file, "player", "--key", "ada/2") == ["ada/2"]
-    assert asked == [f"/tables/player?prefix={prefix}&limit=50" for prefix in ("ada%2F", "ada%2F2")]
+    assert pages.asked == [f"/tables/player?prefix={prefix}&limit=50" for prefix in ("ada%2F", "ada%2F2")]
 
 
 def test_what_cannot_be_known_is_not_proposed_and_no_error(file: str, tmp_path: Path) -> None:

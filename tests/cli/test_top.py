@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 from io import StringIO
 from math import inf
@@ -209,8 +209,27 @@ def test_nobody_somebody_else_and_another_token(tmp_path: Path, port: int) -> No
     with serving(pages, port), group_of(app) as group, pytest.raises(InputError, match="another token"):
         group.first_look()
     app = app_at(tmp_path, port, 'http_token = "0123456789abcdef"')
-    with serving(pages, port), group_of(app) as group:
+    neighbour = Pages(OUTPUT)
+    with serving(pages, port), serving(neighbour, port + 1), group_of(app) as group:
         assert len(group.first_look().workers) == 1
+    assert neighbour.asked == [], "a token was shown to whoever listens on the next port"
+
+
+def test_a_worker_that_was_stopped_for_good_is_forgotten(
+    tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, second = app_at(tmp_path, port), Address("127.0.0.1", port + 1)
+    members: list[Address] = []
+    group = Group(app, lambda: members)
+    with serving(Pages(OUTPUT), port), closing(group):
+        with serving(Pages(OUTPUT), port + 1):
+            assert len(group.first_look().workers) == 2
+        assert len(group.look().workers) == 2
+        monkeypatch.setattr("pipeline.edges.top.group._FORGET_SECONDS", 0.0)
+        members.append(second)
+        assert len(group.look().workers) == 2, "the group still has it"
+        members.clear()
+        assert list(group.look().workers) == [f"127.0.0.1:{port}"]
 
 
 # The command

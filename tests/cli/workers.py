@@ -19,8 +19,10 @@ class Pages:
         self.reasons: Sequence[str] = ()
         self.output = output
         self.token = token
+        self.asked: list[str] = []
 
     def answer(self, path: str, token: str | None) -> tuple[int, bytes]:
+        self.asked.append(path)
         if path == "/readyz":
             body = {"ready": not self.reasons, "reasons": list(self.reasons)}
             return (503 if self.reasons else 200), json.dumps(body).encode()

@@ -66,8 +66,9 @@ class _Worker:
 
 
 class Group:
-    """The workers of an app: those that the group names, and those on the ports from ``http`` on.
+    """The workers of an app: those that the group names, and those that answer on the ports from ``http`` on.
 
+    Where a token is asked for, it is only shown at ``http`` itself, and to those that the group names.
     ``members`` gives the addresses that the group names at the moment.
     """
 
@@ -112,6 +113,8 @@ class Group:
         base = Address.parse(self._app.http).advertised()
         if not base.port:
             return []
+        if self._app.http_token:
+            return [base]  # a token is for those that the configuration or the group names
         found = [worker.port - base.port for worker in self._workers if worker.host == base.host]
         places = map(base.shifted, range(max([-1, *found]) + 1 + _PORTS_AHEAD))
         return [address for address in places if address.port <= 65_535 and address not in self._strangers]
