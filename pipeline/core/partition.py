@@ -156,6 +156,10 @@ class Partition:
         self._cut_position = self.position
         return cut
 
+    def listed(self) -> dict[tuple[str, str, str], float]:
+        """By table, key and name, the numbers that the keys listed for the metrics show now."""
+        return {(name, *at): value for name, table in self.tables.items() for at, value in table.listed().items()}
+
     @cached_property
     def has_foreign_operators(self) -> bool:
         """Whether code that is not ours folds here: nobody knows how long it takes."""

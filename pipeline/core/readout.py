@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,22 @@ Result = Readout | Sequence[Mapping[str, object]]
 
 Array = npt.NDArray[Any]
 Mask = npt.NDArray[np.bool_]
+
+
+def numbers(name: str, readout: Readout) -> Iterator[tuple[str, float]]:
+    """The numbers of a read-out of one row that are defined, each by its own name.
+
+    That is ``name`` for a single number, ``name.part`` for a named part, and ``name[0]``, ``name[1]``, ... for a
+    vector; a matrix is taken row by row. Of a vector with a number that is not defined, none is.
+    """
+    if isinstance(readout, dict):
+        for part, array in readout.items():
+            yield from numbers(f"{name}.{part}", array)
+        return
+    if not np.isfinite(readout).all():
+        return
+    values = readout.ravel().tolist()
+    yield from zip([name] if readout.ndim == 1 else [f"{name}[{i}]" for i in range(len(values))], values, strict=True)
 
 
 def carry_forward(readout: Readout, before: Readout, used: Mask, start: Ints, segment: Ints) -> Readout:

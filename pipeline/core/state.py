@@ -12,6 +12,7 @@ from itertools import compress, repeat
 
 import numpy as np
 
+from operators.operator import Readout
 from operators.state.keys import KeyIndex
 from pipeline.core.batch import NO_DELETES, Deletes, Events, Floats, Ints, Reject
 from pipeline.core.config.model import Table
@@ -253,10 +254,12 @@ class TableState:
     def latest(self, rows: Ints) -> dict[str, Result]:
         """What was, or would be, published of these keys last."""
         with np.errstate(all="ignore"):
-            readouts: dict[str, Result] = {
-                name: memory.operator.read(memory.gather(rows)) for name, memory in self.memories.items()
-            }
-            return self._published(rows, readouts)
+            return self._published(rows, {**self.readouts(rows)})
+
+    def readouts(self, rows: Ints) -> dict[str, Readout]:
+        """What each operator's memory of these keys gives now, published or not."""
+        with np.errstate(all="ignore"):
+            return {name: memory.operator.read(memory.gather(rows)) for name, memory in self.memories.items()}
 
     def memories_of(self, row: int) -> dict[str, Mapping[str, object]]:
         """The memory itself of each operator of one key."""

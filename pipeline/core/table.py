@@ -14,7 +14,7 @@ from pipeline.core.changelog import Changelog, Meta
 from pipeline.core.config.model import App, Table
 from pipeline.core.encode import Encoder, key_texts, undefined
 from pipeline.core.partitioning import Sightings
-from pipeline.core.readout import Result
+from pipeline.core.readout import Result, numbers
 from pipeline.core.state import Folded, TableState
 from pipeline.errors import RunError
 
@@ -142,6 +142,16 @@ class TablePartition:
         state = self.state
         keys = self._keys_at(rows)
         return self._encode(keys, state.times[rows], state.offsets[rows], state.latest(rows), Counts())[0]
+
+    def listed(self) -> dict[tuple[str, str], float]:
+        """By key and name, the numbers that the table's listed keys show now; see :func:`readout.numbers`."""
+        rows = {key: row for key in self.table.metrics_keys if (row := self.state.find(key.encode())) is not None}
+        return {
+            (key, name): value
+            for key, row in rows.items()
+            for operator, readout in self.state.readouts(np.array([row])).items()
+            for name, value in numbers(operator, readout)
+        }
 
     def _full(self, offset: int) -> RunError:
         table = self.table

@@ -6,7 +6,7 @@ What belongs to a partition vanishes when the partition is revoked: a sum over w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import time
 
 from aiokafka import TopicPartition
@@ -19,6 +19,8 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -38,6 +40,7 @@ class Metrics:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
 
         def counter(name: str, doc: str, *labels: str) -> Counter:
             return Counter(f"streamfold_{name}", doc, labels, registry=registry)
@@ -81,6 +84,7 @@ class Metrics:
         self.fenced = counter("fenced_total", "Commits refused because the partition has a newer owner, or timed out.")
         self.ready = gauge("ready", "1 while every assigned partition takes events.")
         self.value = gauge("value", "Latest results of the keys that a table lists.", "table", "key", "operator")
+        self._shown: dict[TopicPartition, set[tuple[str, str, str]]] = {}
         Info("streamfold_build", "What runs.", registry=registry).info({"version": VERSION})
 
     def text(self) -> bytes:
@@ -132,8 +136,18 @@ class Metrics:
         """The group assigned partitions."""
         self.rebalances.inc()
 
+    def show(self, tp: TopicPartition, values: Mapping[tuple[str, str, str], float]) -> None:
+        """The listed keys of a partition show these values, by table, key and operator, and no others any more."""
+        for labels in self._shown.pop(tp, set()) - values.keys():
+            self._remove(self.value, labels)
+        for labels, value in values.items():
+            self.value.labels(*labels).set(value)
+        if values:
+            self._shown[tp] = set(values)
+
     def forget(self, tp: TopicPartition, stream: str, tables: Iterable[str]) -> None:
         """A partition is not ours any more: its labels vanish."""
+        self.show(tp, {})
         partition = str(tp.partition)
         for metric, labels in [
             (self.events, (stream, partition)),
@@ -141,7 +155,11 @@ class Metrics:
             *((self.keys, (table, partition)) for table in tables),
             *((self.restore_remaining, (table, partition)) for table in tables),
         ]:
-            try:
-                metric.remove(*labels)
-            except KeyError:
-                continue
+            self._remove(metric, labels)
+
+    @staticmethod
+    def _remove(metric: MetricWrapperBase, labels: Iterable[str]) -> None:
+        try:
+            metric.remove(*labels)
+        except KeyError:
+            return

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from operators import Count, Mean, MovingMean, Sum
+from operators import Count, KvMean, Mean, MovingMean, Sum
 from pipeline import App, Stream, Table
 from pipeline.core.batch import WireBatch
 from pipeline.core.changelog import META
@@ -232,3 +232,25 @@ def test_a_key_of_parts_in_two_partitions_is_told_by_its_fields() -> None:
         partition(table(stream=stream)).fold(batch({"who": "ann", "game": "go", "x": 1}, key=b"ann"))
     assert "the fields 'who', 'game' joined by '/' as the record key" in told.value.mend
     partition(table(stream=stream)).fold(batch({"who": "ann", "game": "go", "x": 1}, key=b"ann/go"))
+
+
+def test_listed_keys_show_what_is_defined_of_their_latest_results() -> None:
+    stream = Stream("scores", topic="scores", vectors={"k": 2, "v": 2})
+    operators = {"games": Count(), "memory": KvMean(key="k", value="v"), "other": Mean(value="y")}
+    made = partition(table(stream=stream, operators=operators, metrics_keys=["k", "absent"], missing="skip"))
+    assert made.listed() == {}
+    made.fold(
+        batch(
+            {"k": [1, 0], "v": [3, 4]}, {"k": [1, 0], "v": [5, 6]}, {"k": [1, 0], "v": [7, 8]}, keys=[b"k", b"k", b"z"]
+        )
+    )
+    assert made.listed() == {
+        ("player", "k", "games"): 2,
+        ("player", "k", "memory.key[0]"): 1,
+        ("player", "k", "memory.key[1]"): 0,
+        ("player", "k", "memory.value[0]"): 4,
+        ("player", "k", "memory.value[1]"): 5,
+        ("player", "k", "memory.score"): pytest.approx(0.5**0.5),
+    }
+    made.fold(batch({"k": [1, 0], "v": [3, 4], "y": 9}, start=3))
+    assert made.listed()["player", "k", "other"] == 9

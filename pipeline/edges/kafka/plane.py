@@ -109,6 +109,7 @@ class Plane:
         self._watches = [
             self.world.spawn(self.watch.run(), "watch"),
             self.world.spawn(self.watch.identify(), "identify topics"),
+            self.world.spawn(self.watch.show(), "show listed keys"),
             self.world.spawn(purge(self), "purge"),
         ]
 

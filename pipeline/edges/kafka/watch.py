@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from pipeline.core.partition import Partition
 from pipeline.edges.kafka.errors import Unreachable
 from pipeline.edges.kafka.task import Phase
 from pipeline.errors import KafkaStateError
@@ -78,6 +79,21 @@ class Watch:
                     "matters",
                 )
             gone = now_gone
+
+    async def show(self) -> None:
+        """Until cancelled, show the latest results of the listed keys; returns if no table lists any.
+
+        They are read between two folds, which may take their time: readiness does not wait for that.
+        """
+        plane = self._plane
+        if not any(table.metrics_keys for table in plane.app.tables.values()):
+            return
+        while True:
+            for tp, task in list(plane.tasks.items()):
+                values = await task.read(Partition.listed)
+                if plane.tasks.get(tp) is task:
+                    plane.metrics.show(tp, values or {})
+            await asyncio.sleep(_EVERY_SECONDS)
 
     def assigned(self) -> None:
         """Partitions were assigned: see at once whether their topics are still the same."""
