@@ -3,7 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint audit bench bench-operators bench-repartition bench-keys compare-faust reference notebook docs-check mutants mutants-commit fuzz soak lock clean
+.PHONY: demo test lint audit bench bench-operators bench-repartition bench-keys compare-faust reference notebook dashboards \
+  docs-check mutants mutants-commit fuzz soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -48,6 +49,10 @@ reference: $(READY)
 # The example notebook with what its cells give: on a Kafka of its own, without Jupyter.
 notebook: $(READY)
 	$(BIN)/python -m scripts.notebook
+
+# What Grafana and Prometheus load, made from the code too.
+dashboards: $(READY)
+	$(BIN)/python -m scripts.dashboards
 
 docs-check: $(READY)
 	$(BIN)/pytest -m docs

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pipeline.edges.broker import EmbeddedKafka
+from tests.prometheus import installed
 
 # No deadline: how long an example takes says something of the machine, nothing of the code.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -37,3 +38,9 @@ def topic_prefix(request: pytest.FixtureRequest) -> str:
     """A prefix for topics, groups and app names that no other test and no other run uses."""
     name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40]
     return f"{name}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus' own judge of queries and rules."""
+    return installed("promtool")
