@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pipeline.edges.broker import EmbeddedKafka
-from tests.prometheus import installed
+from tests.programs import installed
 
 # No deadline: how long an example takes says something of the machine, nothing of the code.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -43,4 +43,4 @@ def topic_prefix(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """Prometheus' own judge of queries and rules."""
-    return installed("promtool")
+    return installed("promtool", "prometheus")
