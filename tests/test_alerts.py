@@ -117,9 +117,19 @@ QUIET = {
         LEFT: "9000-3000x3 0x57",
         LAG: "50000-10000x5 10x55",
         series("streamfold_events_total", stream="s", partition="0"): "_x3 0+10000x57",
-        series("streamfold_restores_total", reason="assigned"): "1x60",
+        series("streamfold_restores_total", reason="assigned"): "1x20 2x39",
         series("streamfold_rebalances_total"): "0 1x59",
         series("streamfold_fenced_total"): "0x60",
+    },
+    "a little more behind all the time": {
+        series("up"): "1x60",
+        LAG: "100+10x59",
+        series("streamfold_events_total", stream="s", partition="0"): "0+10000x59",
+    },
+    "what is left to read is no events": {
+        series("up"): "1x60",
+        LAG: "9000-100x59",
+        series("streamfold_events_total", stream="s", partition="0"): "500x60",
     },
     "no events for an hour": {
         series("up"): "1x60",

@@ -134,7 +134,8 @@ def _workers(minute: int) -> list[Alert]:
 
 def _flow(minute: int) -> list[Alert]:
     five, ten = lasting(5, minute), lasting(10, minute)
-    lag, letters = "job_topic:streamfold_lag_events:sum", "sum by (job, stage, reason) (streamfold_dead_letters_total"
+    lag = "job_topic:streamfold_lag_events:sum"
+    letters, by = "streamfold_dead_letters_total", "sum by (job, stage, reason)"
     return [
         Alert(
             "StreamfoldLagRising",
@@ -157,8 +158,8 @@ def _flow(minute: int) -> list[Alert]:
         Alert(
             "StreamfoldDeadLetters",
             # The first letter makes its series: that is no increase, for nothing was there before.
-            f"sum by (job, stage, reason) (increase(streamfold_dead_letters_total[{five}])) > 0\n"
-            f"or ({letters}) unless {letters} offset {five}))",
+            f"{by} (increase({letters}[{five}])) > 0\n"
+            f"or ({by} ({letters}) unless {by} ({letters} offset {five}))",
             0,
             "warning",
             "Events are refused",
