@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import yaml
 from grafana_foundation_sdk.models import units
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.core.config.load import load
+from pipeline.edges.demo.games import Games
 from pipeline.edges.metrics import Metrics
 from scripts.dashboards import FOLDER, files
 from scripts.dashboards.rules import JOB
@@ -226,6 +229,13 @@ def test_the_pipeline_of_the_compose_file_is_reached_by_those_who_ask_it() -> No
     verb, config = pipeline["command"]
     assert verb == "run"
     assert (ROOT / config.removeprefix("/")).is_file()
+
+
+def test_the_pipeline_of_the_compose_file_lists_keys_for_the_dashboards_to_show() -> None:
+    _, config = yaml_of("docker-compose.yml")["services"]["pipeline"]["command"]
+    listed = {key for table in load(ROOT / config.removeprefix("/"), {}).tables.values() for key in table.metrics_keys}
+    assert listed
+    assert listed <= {str(game["player"]) for game in islice(Games(1).events(), 500)}
 
 
 def test_prometheus_is_given_the_rules() -> None:

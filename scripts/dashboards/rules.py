@@ -158,8 +158,7 @@ def _flow(minute: int) -> list[Alert]:
         Alert(
             "StreamfoldDeadLetters",
             # The first letter makes its series: that is no increase, for nothing was there before.
-            f"{by} (increase({letters}[{five}])) > 0\n"
-            f"or ({by} ({letters}) unless {by} ({letters} offset {five}))",
+            f"{by} (increase({letters}[{five}])) > 0\nor ({by} ({letters}) unless {by} ({letters} offset {five}))",
             0,
             "warning",
             "Events are refused",
