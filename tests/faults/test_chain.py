@@ -88,7 +88,7 @@ def test_a_chain_of_three_tables_is_exact_under_kill_9(arena: Chain) -> None:
     arena.start(0)
     arena.start(1)
     with arena.load(rate=500):
-        for _ in range(6):
+        for _ in range(4):
             time.sleep(arena.random.uniform(1, 3))
             arena.kill(arena.random.choice(sorted(arena.workers)), 9)
             time.sleep(0.5)
