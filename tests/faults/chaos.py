@@ -28,6 +28,12 @@ GAPS_SECONDS = ((0.2, 3), (0.2, 3), (0.2, 3), (4, 10))
 """Between two faults: most strike while what the last one did is being mended, some hit a system in full work."""
 
 WEIGH_SECONDS = 5
+LOOK_SECONDS = 2
+
+NOT_LOADED = "Failed to load metadata from __consumer_offsets"
+"""A broker that says so in its log has no coordinator for the group any more, until it is restarted (Kafka 4.1)."""
+
+MENDED = "broker restarted, as its group coordinator had failed by itself"
 
 POINTED = 0.5
 """The part of the workers that kill themselves at a named point, sooner or later."""
@@ -47,6 +53,8 @@ class Chaos:
         self.spared_bytes: list[int] = []
         """What the spared workers took, in the order of time."""
         self._weigh_at = 0.0
+        self._mend_at = 0.0
+        self._not_loaded = 0
         self._arena = arena
         self._broker = broker
         self._random: random.Random = arena.random
@@ -102,6 +110,19 @@ class Chaos:
             self.look()
             self._weigh(now)
             time.sleep(0.05)
+
+    def mend_broker(self) -> bool:
+        """Restart a broker that can't go on by its own fault; whether that was needed."""
+        now = time.monotonic()
+        if now < self._mend_at or not self._broker_whole:
+            return False
+        self._mend_at = now + LOOK_SECONDS
+        said = self._broker.log_path.read_text(errors="replace").count(NOT_LOADED)
+        if said <= self._not_loaded:
+            return False
+        self._not_loaded = said
+        self._take_broker_away(MENDED, self._broker.stop)
+        return True
 
     def leave_one(self) -> int:
         """End all workers at once and start one that nothing befalls; it restores everything. Returns its number."""

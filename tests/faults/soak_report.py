@@ -10,6 +10,7 @@ from statistics import median
 
 from pipeline.edges.broker import KAFKA_VERSION
 from pipeline.version import VERSION
+from tests.faults.chaos import MENDED
 
 SHOWN = 20
 _MIB = 1024 * 1024
@@ -46,6 +47,14 @@ slowest {slowest:.1f} s |
 
 | fault | times |
 |---|---:|
+"""
+
+
+_MENDED = """
+*By itself* means: after it had been killed or restarted under load, the broker wrote to its log that it failed to load
+the group's offsets from its own topic, and had no coordinator for the group from then on. Before that it had loaded a
+part of them only, and taken it for all: offsets that it gives then are of long ago. No worker believed them
+([how it is exactly once](explanation/exactly-once.md)); without a coordinator none goes on until the broker is restarted.
 """
 
 
@@ -95,6 +104,8 @@ class Soak:
         )
         kinds = sorted(self.faults.items(), key=lambda kind: (-kind[1], kind[0]))
         page += "".join(f"| {kind} | {times} |\n" for kind, times in kinds)
+        if self.faults.get(MENDED):
+            page += _MENDED
         if self.violations:
             page += "\n## Violations\n\n" + "".join(f"- {violation}\n" for violation in self.violations[:SHOWN])
         return page
