@@ -54,7 +54,8 @@ _MENDED = """
 *By itself* means: after it had been killed or restarted under load, the broker wrote to its log that it failed to load
 the group's offsets from its own topic, and had no coordinator for the group from then on. Before that it had loaded a
 part of them only, and taken it for all: offsets that it gives then are of long ago. No worker believed them
-([how it is exactly once](explanation/exactly-once.md)); without a coordinator none goes on until the broker is restarted.
+([how it is exactly once](explanation/exactly-once.md)); without a coordinator none goes on until the broker is started
+again.
 """
 
 
