@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from aiokafka import TopicPartition
 
+from pipeline.edges.doctor.patience import patiently
 from pipeline.edges.kafka.admin import DEAD_LETTER_HEADROOM, Admin, Bounds, TopicSpec
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
@@ -127,7 +128,7 @@ def test_the_bounds_of_a_partition_differ_by_an_open_transaction(kafka: str, adm
 
 def test_offsets_of_a_group_are_set_read_and_deleted(kafka: str, admin: Admin) -> None:
     topic, group = make_topic(kafka, 2), unique("group")
-    assert admin.committed(group) == {}
+    assert patiently(lambda: admin.committed(group)) == {}
     admin.set_committed(group, {TopicPartition(topic, 1): 17})
     assert admin.committed(group) == {TopicPartition(topic, 1): 17}
     admin.delete_committed(group)
