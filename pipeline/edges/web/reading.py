@@ -128,7 +128,9 @@ class Reader:
         if len(tasks) < self._partitions(table):
             raise await self._elsewhere(table, tasks)
         raise HttpError(
-            HTTPStatus.NOT_FOUND, f"no such key in table {table.name}", f"GET /tables/{table.name} lists keys"
+            HTTPStatus.NOT_FOUND,
+            f"no such key in table {table.name}",
+            f"GET /tables/{table.name} lists keys; `streamfold watch FILE {table.name} --from-start` shows what came out",
         )
 
     async def _elsewhere(self, table: Table, tasks: list[Task]) -> HttpError:
