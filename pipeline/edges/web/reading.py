@@ -130,7 +130,7 @@ class Reader:
         raise HttpError(
             HTTPStatus.NOT_FOUND,
             f"no such key in table {table.name}",
-            f"GET /tables/{table.name} lists keys; `streamfold watch FILE {table.name} --from-start` shows what came out",
+            f"GET /tables/{table.name} lists keys; `streamfold watch FILE {table.name} --from-start` shows what came",
         )
 
     async def _elsewhere(self, table: Table, tasks: list[Task]) -> HttpError:
