@@ -19,14 +19,15 @@ from aiokafka.errors import UnknownError
 from operators import LinearAttention, Mean
 from operators.operator import Batch, State
 from pipeline.core.batch import Floats
+from pipeline.core.partition import Partition
 from pipeline.edges.broker import EmbeddedKafka
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.commit import Committer
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.restore import Restore
 from pipeline.edges.kafka.task import FULL_BYTES, PARK_SECONDS, Phase
-from pipeline.errors import KafkaStateError
-from tests.kafka.pipelines import OPERATORS, Site, drained, ended, running, sample, scenario, until
+from pipeline.errors import KafkaStateError, RunError
+from tests.kafka.pipelines import OPERATORS, Site, drained, ended, refusal, running, sample, scenario, until
 
 SESSION_SECONDS = 2.0
 
@@ -318,3 +319,44 @@ def test_a_revocation_does_not_wait_for_a_stalled_commit(site: Site, monkeypatch
         assert _games(site) == [1, 2, 3, 4, 5]
 
     scenario(work)
+
+
+@pytest.mark.timeout(120)
+def test_a_wait_that_a_client_cancels_by_itself_does_not_end_a_task_unseen(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the task it looks as if it had been cancelled, and a task that was is not missed by anyone."""
+    cancelled = 0
+    original = Restore.run
+
+    async def run(self: Restore) -> tuple[Partition, int | None]:
+        nonlocal cancelled
+        cancelled += 1
+        if cancelled < 3:
+            answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            answer.cancel()
+            await answer
+        return await original(self)
+
+    monkeypatch.setattr(Restore, "run", run)
+
+    async def work() -> None:
+        site.send(5)
+        async with running(site.app()) as plane:
+            await drained(site, plane)
+        assert _games(site) == [1, 2, 3, 4, 5]
+        assert cancelled == 3
+
+    scenario(work)
+
+
+def test_background_work_that_a_client_ends_ends_the_worker(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def drain(plane: Plane) -> None:
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answer.cancel()
+        await answer
+
+    monkeypatch.setattr(Plane, "_drain", drain)
+    stopped = asyncio.run(refusal(site.app()))
+    assert isinstance(stopped, RunError)
+    assert "drain" in stopped.cause

@@ -24,7 +24,7 @@ from pipeline.edges.kafka.backoff import Backoff
 from pipeline.edges.kafka.commit import Committer
 from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, TransactionError, Unreachable
 from pipeline.edges.kafka.restore import Restore
-from pipeline.edges.kafka.world import World
+from pipeline.edges.kafka.world import World, asked_to_end
 from pipeline.errors import KafkaStateError, RunError, StreamfoldError
 
 log = logging.getLogger(__name__)
@@ -206,6 +206,11 @@ class Task:
                     await self._stumble(trouble)
                 except StreamfoldError:
                     raise
+                except asyncio.CancelledError as error:
+                    if asked_to_end():
+                        raise
+                    self._drop_state()
+                    await self._start_over(error)
                 except Exception as error:
                     self._drop_state()
                     await self._start_over(error)
@@ -390,7 +395,7 @@ class Task:
         # Who fenced us commits soon, or is fenced in its turn: two that hurry would do nothing else.
         await asyncio.sleep(beat + pause if isinstance(trouble, Fenced) else pause)
 
-    async def _start_over(self, error: Exception) -> None:
+    async def _start_over(self, error: BaseException) -> None:
         """Something that nobody foresaw: the state is restored, unless it keeps happening."""
         await self._committer.abandon()
         pause = self._restarts.failed()

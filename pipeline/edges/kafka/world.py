@@ -19,6 +19,7 @@ from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import Failed, Unreachable
 from pipeline.edges.kafka.producer import Deadlines
 from pipeline.edges.metrics import Metrics
+from pipeline.errors import RunError
 
 RESTORES_AT_ONCE = 4
 
@@ -108,5 +109,15 @@ class World:
         await asyncio.wait([asyncio.ensure_future(asyncio.to_thread(self.admin.close))], timeout=self.deadlines.close)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if task.cancelled():
+            if not task.cancelling():
+                cause = f"a client of the broker ended what waited for it: {task.get_name()}"
+                self._crash(RunError(cause, "start the worker again"))
+        elif (error := task.exception()) is not None:
             self._crash(error)
+
+
+def asked_to_end() -> bool:
+    """Whether the task that runs was cancelled itself, and not only what it waits for: clients do that to their own."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
