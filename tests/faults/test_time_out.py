@@ -48,7 +48,7 @@ def test_the_broker_ends_the_transaction_and_the_worker_goes_on(
         return open_transactions(admin, outputs, 0.0)
 
     stop = {"KILL_BY": str(int(signal.SIGSTOP)), "TRANSACTION_SECONDS": str(TRANSACTION_SECONDS)}
-    arena.start(0, "mid-transaction", 20, **stop)
+    arena.start(0, "after acknowledgement", 20, **stop)
     worker = arena.workers[0]
     with arena.load(rate=300):
         until(lambda: is_stopped(worker.pid), 60, "the worker stopped inside a transaction")
