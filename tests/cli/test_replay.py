@@ -212,7 +212,8 @@ def test_each_is_sent_once_whatever_ends_a_run(pipeline: Pipeline) -> None:
             said, complaint = run.communicate(timeout=60)
         if run.returncode == -signal.SIGKILL:
             continue
-        assert run.returncode in (0, 130), complaint
+        # An interrupt before Python takes signals, or after it has stopped to, ends it without a word.
+        assert run.returncode in (0, 130) or (run.returncode, complaint) == (-signal.SIGINT, ""), complaint
         if said.startswith("replayed "):
             break
     values = replayed(pipeline)

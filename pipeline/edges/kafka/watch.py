@@ -46,7 +46,7 @@ class Watch:
         """Until cancelled; raises KafkaStateError when the broker was away for ``broker_timeout``."""
         while True:
             await self._probe()
-            self._measure()
+            self.measure()
             self._tell()
             await asyncio.sleep(_EVERY_SECONDS)
 
@@ -132,7 +132,8 @@ class Watch:
                     "see that it is up and reachable; raise broker_timeout if it may be away longer",
                 ) from error
 
-    def _measure(self) -> None:
+    def measure(self) -> None:
+        """Set the gauges to what is so now."""
         plane, metrics = self._plane, self._plane.metrics
         state_bytes = dict.fromkeys(plane.app.tables, 0)
         for tp, task in list(plane.tasks.items()):

@@ -126,12 +126,13 @@ class Group:
             return None
 
     def _ask(self, address: Address) -> _Answer:
+        ready_text = self._get(address, "/readyz")[1]  # first: what is ready tells all its figures
         status, text = self._get(address, "/metrics")
         if status is HTTPStatus.UNAUTHORIZED:
             raise refused()
         try:
+            ready = msgspec.json.decode(ready_text, type=dict[str, Any])
             samples = Samples.parse(text.decode(), time.monotonic())
-            ready = msgspec.json.decode(self._get(address, "/readyz")[1], type=dict[str, Any])
         except ValueError as error:
             raise stranger(address) from error
         if not any(samples.named("build_info")):

@@ -67,7 +67,9 @@ class MetricsPage(_Page):
     """For Prometheus."""
 
     async def get(self, request: web.Request) -> web.Response:
-        """The registry as text."""
+        """The registry as text, its gauges as they are at this moment."""
+        if (watch := self.host.plane.watch) is not None:
+            watch.measure()
         return web.Response(body=self.host.metrics.text(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
