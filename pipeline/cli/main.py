@@ -30,7 +30,7 @@ COMMANDS = {
     "replay": "Send dead letters back to be folded after all.",
     "broker": "Run an embedded Kafka in the foreground.",
     "demo": "See it work, on real input through a real Kafka.",
-    "init": "Write a commented configuration to begin with.",
+    "init": "Write a commented configuration to begin with, also one that fits a file of yours.",
     "schema": "Print the JSON Schema of the configuration file.",
     "bench": "Measure how fast a pipeline is on this machine.",
     "completion": "Print what a shell needs to complete commands, names and keys.",

@@ -14,7 +14,7 @@ from pipeline.cli import complete
 from pipeline.cli.options import Config, config_file
 from pipeline.core.config.problem import unknown
 from pipeline.core.record import RecordEncoder
-from pipeline.core.written import BadLineError, read_csv, read_json_lines
+from pipeline.core.written import BadLineError, read_events
 from pipeline.errors import InputError
 
 T = TypeVar("T")
@@ -35,9 +35,9 @@ T = TypeVar("T")
 def command(*, config: Config, stream: str, data: str, key: str | None, rate: float | None) -> None:
     """Send the events of DATA to STREAM's topic, in its format; make the topic if it is missing.
 
-    DATA is a file of JSON Lines, or of CSV if its name ends in .csv: with a header, numbers as numbers, nothing for an
-    empty cell. Left out, or -, JSON Lines are read from the standard input. A bad line ends it with exit code 2; the
-    events before it are sent. So they are after Ctrl-C.
+    DATA is a file of JSON Lines, or of CSV if its name ends in .csv or .tsv: with a header, by commas, semicolons or
+    tabs, numbers as numbers, nothing for an empty cell. Left out, or -, JSON Lines are read from the standard input. A
+    bad line ends it with exit code 2; the events before it are sent. So they are after Ctrl-C.
     """
     from pipeline.cli.progress import Progress  # noqa: PLC0415  `streamfold --help` is to be quick
     from pipeline.edges.interruptions import Interruptions  # noqa: PLC0415
@@ -59,8 +59,7 @@ def command(*, config: Config, stream: str, data: str, key: str | None, rate: fl
         interruptions = stack.enter_context(Interruptions())
         ingest = stack.enter_context(Ingest(settings, target.topic, app.broker_timeout))
         progress = stack.enter_context(Progress(_size(data), target.topic))
-        counted = progress.reading(lines)
-        events = read_csv(counted, target.vectors) if data.endswith(".csv") else read_json_lines(counted)
+        events = read_events(data, progress.reading(lines), target.vectors)
         try:
             for event in interruptions.until(_paced(events, rate)):
                 try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -12,6 +14,8 @@ import msgspec
 from pipeline.core.config.problem import mismatch
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DELIMITERS = ",;\t|"
+_QUOTED = re.compile(r'"[^"]*"?')
 
 
 class BadLineError(ValueError):
@@ -32,6 +36,16 @@ class Written:
     json: bytes | None = None
 
 
+def is_csv(name: str) -> bool:
+    """Whether a file of that name holds CSV, by commas or tabs; else it holds JSON Lines."""
+    return name.lower().endswith((".csv", ".tsv"))
+
+
+def read_events(name: str, lines: Iterable[bytes], vectors: Collection[str] = ()) -> Iterator[Written]:
+    """The events of a file of that name. Raises BadLineError."""
+    return read_csv(lines, vectors) if is_csv(name) else read_json_lines(lines)
+
+
 def read_json_lines(lines: Iterable[bytes]) -> Iterator[Written]:
     """One JSON object a line; blank lines are passed over. Raises BadLineError."""
     decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -50,11 +64,14 @@ def read_csv(lines: Iterable[bytes], vectors: Collection[str] = ()) -> Iterator[
     """One event a row, its fields named by the header. Raises BadLineError.
 
     What JSON would read as a number is one, other text stays text, and of an empty cell there is no field; a cell of
-    ``vectors`` may hold an array of numbers as JSON writes it.
+    ``vectors`` may hold an array of numbers as JSON writes it. Cells end at what ends most names of the header: commas,
+    semicolons, tabs or bars.
     """
-    rows = csv.reader(_texts(lines), strict=True)
+    texts = _texts(lines)
+    first = _first_line(texts)
+    rows = csv.reader(chain([first], texts), delimiter=_delimiter(first), strict=True)
     header = _next_row(rows, 0)
-    if header is None:
+    if not header:
         raise BadLineError(1, "found nothing, expected a header with the names of the fields")
     if "" in header or len(set(header)) < len(header):
         raise BadLineError(1, mismatch(header, "a header with a different name for each field"))
@@ -75,6 +92,18 @@ def _value(cell: str, decode: Any) -> Any:
         return decode(cell)
     except msgspec.DecodeError:
         return cell
+
+
+def _first_line(texts: Iterator[str]) -> str:
+    try:
+        return next(texts, "")
+    except UnicodeDecodeError:
+        raise BadLineError(1, "not UTF-8") from None
+
+
+def _delimiter(header: str) -> str:
+    """The one that a header has most of outside of quotation marks; the comma if it has none."""
+    return max(_DELIMITERS, key=_QUOTED.sub("", header).count)
 
 
 def _next_row(rows: Any, last: int) -> list[str] | None:

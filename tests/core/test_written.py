@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.core.written import BadLineError, Written, read_csv, read_json_lines
+from pipeline.core.written import BadLineError, Written, read_csv, read_events, read_json_lines
 
 VALUES = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 OBJECTS = st.dictionaries(st.text(), VALUES | st.text() | st.lists(VALUES, max_size=3), max_size=5)
@@ -77,6 +77,18 @@ def test_any_text_survives_a_spreadsheet(rows: list[list[str]]) -> None:
     buffer = io.StringIO()
     csv.writer(buffer).writerows([["a", "b"], *rows])
     assert [list(event.values()) for event in fields(buffer.getvalue())] == rows
+
+
+@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
+def test_cells_end_at_what_ends_the_names_of_the_header(delimiter: str) -> None:
+    text = '"a,b,c,d"~b~c\n"x,y"~1~2\n'.replace("~", delimiter)
+    assert fields(text) == [{"a,b,c,d": "x,y", "b": 1, "c": 2}]
+
+
+def test_the_name_says_whether_it_is_a_spreadsheet() -> None:
+    for name in ("a.csv", "A.CSV", "a.tsv"):
+        assert [event.fields for event in read_events(name, [b"a\n", b"1\n"])] == [{"a": 1}]
+    assert [event.fields for event in read_events("a.jsonl", [b'{"a": 1}\n'])] == [{"a": 1}]
 
 
 def test_the_byte_order_mark_of_spreadsheets_is_no_part_of_a_name() -> None:
