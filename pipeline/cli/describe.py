@@ -16,14 +16,21 @@ from pipeline.core.config.summary import GUARANTEE, operator_bytes, operator_opt
 
 @click.command("describe")
 @config_file
-@click.option("--format", "form", type=click.Choice(["text", "mermaid", "json"]), default="text", show_default=True)
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["text", "mermaid", "json"]),
+    default="text",
+    show_default=True,
+    help="How it is shown.",
+)
 @as_json
-def command(config: Config, form: str, as_json: bool) -> None:
+def command(config: Config, layout: str, as_json: bool) -> None:
     """Show the topology of FILE: streams, tables, outputs, changelogs, dead letters, and the state that a key takes.
 
     Needs no broker. Secrets are masked. --format mermaid draws a diagram for Markdown.
     """
-    click.echo(FORMS["json" if as_json else form](config.app))
+    click.echo(FORMS["json" if as_json else layout](config.app))
 
 
 def _json(app: App) -> str:

@@ -246,6 +246,12 @@ def test_the_common_options_are_taken_before_and_after_the_command(file: Path) -
     assert call("validate", file, "--log-level", "loud").exit_code == 2
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_takes_the_common_options(command: str) -> None:
+    text = call(command, "--help").stdout
+    assert all(f"  {option}" in text for option in ("--debug", "--log-level [", "--log ["))
+
+
 def test_a_traceback_is_for_debug_only(wrong: Path) -> None:
     assert "Traceback" not in call("describe", wrong).stderr
     for arguments in (("--debug", "describe", wrong), ("describe", wrong, "--debug")):
