@@ -7,8 +7,9 @@ import re
 import pytest
 
 from operators import TYPES, Memory
+from pipeline.core.config.schema import schema
 from pipeline.core.expression import FUNCTIONS
-from scripts.reference import FOLDER, configuration, expressions, pages
+from scripts.reference import FOLDER, commands, configuration, expressions, pages
 from scripts.reference.catalogue import Entry, families
 from scripts.reference.docstring import parse
 from scripts.reference.worked import TIME, plain, shown, work
@@ -27,8 +28,27 @@ def test_every_operator_has_a_page_and_no_other_has() -> None:
 def test_the_pages_are_what_make_reference_would_write() -> None:
     stale = [name for name, text in pages().items() if (FOLDER / name).read_text("utf-8") != text]
     assert not stale, "run `make reference`"
-    for one in (configuration, expressions):
+    for one in (commands, configuration, expressions):
         assert one.PAGE.read_text("utf-8") == one.page(), "run `make reference`"
+
+
+def test_the_page_of_the_configuration_has_the_options_of_the_schema_and_no_others() -> None:
+    made = schema()["properties"]
+    table = made["tables"]["additionalProperties"]["properties"]
+    sections = {
+        "app": made["app"],
+        "app.kafka": made["app"]["properties"]["kafka"],
+        "streams.NAME": made["streams"]["additionalProperties"],
+        "tables.NAME": made["tables"]["additionalProperties"],
+        "tables.NAME.dedupe": table["dedupe"],
+        "tables.NAME.metrics": table["metrics"],
+    }
+    text = configuration.PAGE.read_text("utf-8")
+    shown = dict(re.findall(r"^## `\[(.*?)\]`\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    assert shown.keys() == {*sections, "tables.NAME.operators"}
+    for name, section in sections.items():
+        options = set(re.findall(r"^(?:\| )?`(\w+)`", shown[name], re.MULTILINE))
+        assert options == {option for option in section["properties"] if f"{name}.{option}" not in shown}, name
 
 
 def test_every_operator_and_function_of_expressions_is_shown() -> None:
