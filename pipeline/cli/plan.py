@@ -56,7 +56,7 @@ def plan(survey: Survey, given: Given, *, ask: bool) -> Plan:
     """
     _numbers(survey, None, None)
     key = _answer(
-        "Column whose values have averages of their own (- for one average of everything)",
+        "Key: the column whose values have averages of their own, or -",
         given.key,
         _name_of(_likely_key(survey)),
         lambda name: _column(survey, "--key", name, lambda column: column.is_key, _KEYS),
@@ -64,7 +64,7 @@ def plan(survey: Survey, given: Given, *, ask: bool) -> Plan:
     )
     times = [column for column in survey.columns if column.looks_like_time and column is not key]
     time = _answer(
-        "Column with the time of the event (- for the time at which it is sent)",
+        "Time of the event: a column, or -",
         given.time,
         _name_of(times[0] if times else None),
         lambda name: _time(survey, name, key),
@@ -79,9 +79,7 @@ def plan(survey: Survey, given: Given, *, ask: bool) -> Plan:
         lambda names: _values(numbers, names),
         ask=ask,
     )
-    window = _answer(
-        "Moving mean of the last so many events, or of a span like 1h", given.window, _WINDOW, _window, ask=ask
-    )
+    window = _answer("Moving mean: over so many events, or a span like 1h", given.window, _WINDOW, _window, ask=ask)
     return Plan(key, time, values, window)
 
 
