@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,23 @@ def command(*, config: Config, yes: bool, outputs: bool) -> None:
         _show(config, reset)
         if not yes:
             _ask()
-        for text, step in reset.steps():
-            click.echo(f"{text} ... ", nl=False)
+        _take(list(reset.steps()))
+
+
+def _take(steps: Sequence[tuple[str, Callable[[], None]]]) -> None:
+    """One step after the other, each told when it is done; on a terminal a bar below says which is under way."""
+    from rich.console import Console  # noqa: PLC0415  `streamfold --help` is to be quick
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    console = Console(highlight=False)
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(steps))
+        for text, step in steps:
+            bar.update(task, description=text, refresh=True)
             step()
-            click.echo("done")
+            bar.advance(task)
+            console.print(f"{text} ... done", markup=False, soft_wrap=True)
 
 
 def _show(config: Config, reset: Reset) -> None:

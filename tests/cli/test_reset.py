@@ -206,7 +206,13 @@ def test_a_terminal_is_asked(pipeline: Pipeline, answer: bytes, status: int) -> 
     screen, terminal = pty.openpty()
     os.write(screen, answer)
     done = subprocess.run(
-        pipeline.command("reset"), stdin=terminal, stdout=terminal, stderr=terminal, check=False, timeout=60
+        pipeline.command("reset"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "150"},
+        check=False,
+        timeout=60,
     )
     assert done.returncode == status
     os.close(terminal)
@@ -214,5 +220,6 @@ def test_a_terminal_is_asked(pipeline: Pipeline, answer: bytes, status: int) -> 
     os.close(screen)
     assert "Go on?" in shown
     assert ("nothing was reset" in shown) == bool(status)
+    assert ("2/3" in shown) == (not status), "a bar shows how far it is"
     with pipeline.admin() as admin:
         assert bool(admin.committed(pipeline.app.group)) == bool(status)
