@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint audit bench bench-operators bench-repartition bench-keys compare-faust reference notebook dashboards \
+.PHONY: demo test lint audit bench bench-operators bench-repartition bench-keys compare-faust reference notebook recording dashboards \
   docs-check mutants mutants-commit fuzz soak lock clean
 
 demo: $(READY)
@@ -49,6 +49,10 @@ reference: $(READY)
 # The example notebook with what its cells give: on a Kafka of its own, without Jupyter.
 notebook: $(READY)
 	$(BIN)/python -m scripts.notebook
+
+# The pictures of the terminal: commands that are asked while games go through a Kafka of their own. Best on an idle machine.
+recording: $(READY)
+	$(BIN)/python -m scripts.recording
 
 # What Grafana and Prometheus load, made from the code too.
 dashboards: $(READY)
