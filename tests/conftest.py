@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from pipeline.edges.broker import EmbeddedKafka
 from tests.programs import installed
@@ -17,6 +19,19 @@ from tests.programs import installed
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
+
+
+class BrokersApart(LoadScopeScheduling):  # type: ignore[misc]
+    """What needs no broker runs file by file beside all the rest, which goes one after the other."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file.startswith(("tests/core/", "tests/operators/")) else "tests"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BrokersApart:
+    """With ``--numprocesses``: never two tests at once that wait for a broker, or measure."""
+    return BrokersApart(config, log)
 
 
 @pytest.fixture(scope="session")
