@@ -39,7 +39,7 @@ class Jar:
 
 
 def locked_jars() -> list[Jar]:
-    """Everything a broker needs on its class path, in the order of ``kafka.lock``."""
+    """All that a broker and Kafka's console tools need on their class path, in the order of ``kafka.lock``."""
     lines = resources.files(__package__).joinpath("kafka.lock").read_text("ascii").splitlines()
     return [Jar(*line.split()) for line in lines if line and not line.startswith("#")]
 
@@ -51,7 +51,7 @@ def default_cache() -> Path:
 
 
 def class_path(cache: Path | None = None) -> list[Path]:
-    """The verified jars of the broker, fetching those that ``cache`` lacks or holds with other bytes.
+    """The verified jars, fetching those that ``cache`` lacks or holds with other bytes.
 
     Each file arrives in a scratch folder and is renamed into place once its checksum holds. So an interrupted
     download leaves nothing half written and goes on where it ended, and processes that fetch at once do not disturb

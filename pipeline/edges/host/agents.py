@@ -1,8 +1,9 @@
 """What Faust's own consumer needs so that agents on our output topics see only what is committed.
 
 Faust reads uncommitted records unless it runs transactions itself, so an agent would act on results that were aborted
-and are published again. This is the only module that knows where Faust and aiokafka keep the isolation level; their
-versions are pinned and a test names every private name used here.
+and are published again. As an entry point, the transport serves any Faust app where this is installed. This is the only
+module that knows where Faust and aiokafka keep the isolation level; their versions are pinned and a test names every
+private name used here.
 """
 
 from __future__ import annotations
