@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import socket
 from dataclasses import dataclass
@@ -48,7 +49,7 @@ class Address:
 
     def advertised(self) -> Address:
         """How others reach it: a worker that listens everywhere is known by its host's name."""
-        return Address(socket.gethostname(), self.port) if self.host in _ANYWHERE else self
+        return Address(_host_name(), self.port) if self.host in _ANYWHERE else self
 
     def as_client_id(self) -> str:
         """What the member calls itself in the group."""
@@ -58,3 +59,15 @@ class Address:
     def of_client_id(client_id: str) -> str | None:
         """The address in a member's name, if there is one."""
         return client_id.removeprefix(_CLIENT) if client_id.startswith(_CLIENT) else None
+
+
+@functools.cache
+def _host_name() -> str:
+    """This host's name, with its domain where that is known: a Kubernetes pod is not found by others without it."""
+    name = socket.gethostname()
+    try:
+        canonical = socket.getaddrinfo(name, None, flags=socket.AI_CANONNAME)[0][3]
+    except (OSError, UnicodeError):  # not to be found, or too long for a name of the network
+        return name
+    # What is not the name with a domain is another one: many hosts call themselves localhost.
+    return canonical if canonical.startswith(f"{name}.") else name
