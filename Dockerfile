@@ -1,22 +1,31 @@
 # The pipeline alone: give it a configuration (see docker-compose.yml). Kafka is elsewhere, so there is no Java here.
-FROM python:3.13-slim AS build
+FROM python:3.13.9-slim-trixie AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /source
-COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY deploy/docker/build.lock deploy/docker/run.lock ./
+# What runs, and what builds it, is locked by version and hash; pip itself stays behind.
+RUN python -m venv /opt/build \
+ && /opt/build/bin/pip install --require-hashes --requirement build.lock \
+ && python -m venv --without-pip /opt/streamfold \
+ && /opt/build/bin/pip --python /opt/streamfold/bin/python install --require-hashes --requirement run.lock
+COPY pyproject.toml README.md LICENSE ./
 COPY operators operators
 COPY pipeline pipeline
-# The lock's versions as constraints: it also pins what only development needs.
-RUN python -m venv /opt/streamfold \
- && grep -v '^ *\(--hash\|#\)' requirements.lock | sed 's/ *\\$//' > /tmp/constraints.txt \
- && /opt/streamfold/bin/pip install --no-cache-dir --constraint /tmp/constraints.txt .
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
+ && /opt/build/bin/pip --python /opt/streamfold/bin/python install --no-deps --no-index /dist/*.whl
 
-FROM python:3.13-slim
-RUN useradd --system --no-create-home --uid 10001 streamfold
+FROM python:3.13.9-slim-trixie
+LABEL org.opencontainers.image.title="streamfold" org.opencontainers.image.licenses="Apache-2.0"
+RUN groupadd --system --gid 10001 streamfold \
+ && useradd --system --no-create-home --uid 10001 --gid 10001 streamfold
 COPY --from=build /opt/streamfold /opt/streamfold
 COPY examples /examples
-ENV PATH=/opt/streamfold/bin:$PATH PYTHONUNBUFFERED=1
-USER streamfold
+# Nothing is written: the root file system may be read-only.
+ENV PATH=/opt/streamfold/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# By number, so that Kubernetes sees that it is not root.
+USER 10001:10001
 EXPOSE 6066
-HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 \
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s --retries=3 \
   CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:6066/livez', timeout=2)"]
 # TERM drains and commits before the worker ends.
 STOPSIGNAL SIGTERM

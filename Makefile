@@ -97,10 +97,14 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# The lock holds names, versions and hashes only: where packages come from is the installing machine's affair.
+# The locks hold names, versions and hashes only: where packages come from is the installing machine's affair. Those of the
+# image are parts of the large one.
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url \
+  --no-emit-find-links --quiet
 lock: $(READY)
-	$(BIN)/uv pip compile pyproject.toml --extra embedded --extra dev --universal --python-version 3.11 --generate-hashes \
-	  --no-header --no-emit-index-url --no-emit-find-links --upgrade --quiet --output-file requirements.lock
+	$(COMPILE) pyproject.toml --extra embedded --extra dev --upgrade --output-file requirements.lock
+	$(COMPILE) pyproject.toml --no-annotate --constraint requirements.lock --upgrade --output-file deploy/docker/run.lock
+	echo hatchling | $(COMPILE) - --no-annotate --constraint requirements.lock --upgrade --output-file deploy/docker/build.lock
 	$(BIN)/python scripts/lock_kafka.py
 
 clean:

@@ -1,4 +1,4 @@
-"""The dashboards show metrics that exist, as Prometheus and Grafana want them; the compose file fits together.
+"""The dashboards show metrics that exist, as Prometheus and Grafana want them.
 
 The rules are those of Grafana's dashboard linter, by its names where it has one.
 """
@@ -9,7 +9,6 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +17,8 @@ import yaml
 from grafana_foundation_sdk.models import units
 from prometheus_client.parser import text_string_to_metric_families
 
-from pipeline.core.config.load import load
-from pipeline.edges.demo.games import Games
 from pipeline.edges.metrics import Metrics
 from scripts.dashboards import FOLDER, files
-from scripts.dashboards.rules import JOB
 from tests.prometheus import concrete, queries_of
 
 ROOT = Path(__file__).parent.parent
@@ -67,10 +63,6 @@ def variables(path: Path) -> dict[str, dict[str, Any]]:
 def queries(path: Path) -> Iterator[str]:
     yield from (query for _, query in queries_of(read(path)))
     yield from (each["query"]["query"] for each in variables(path).values() if each["type"] == "query")
-
-
-def yaml_of(path: str) -> Any:
-    return yaml.safe_load((ROOT / path).read_text("utf-8"))
 
 
 def test_what_is_there_is_what_the_generator_makes() -> None:
@@ -194,67 +186,3 @@ def test_panels_do_not_overlap(path: Path) -> None:
         }
         assert not cells & taken, panel["title"]
         taken |= cells
-
-
-def test_compose_names_images_by_version_and_listens_on_loopback_only() -> None:
-    services = yaml_of("docker-compose.yml")["services"]
-    assert {"kafka", "pipeline", "prometheus", "grafana"} <= set(services)
-    for name, service in services.items():
-        if "image" in service:
-            assert re.search(r":v?\d+\.\d+\.\d+$", service["image"]), name
-        else:
-            assert (ROOT / service["build"] / "Dockerfile").is_file()
-        for port in service.get("ports", []):
-            assert port.startswith("127.0.0.1:"), name
-
-
-def test_compose_services_volumes_and_files_exist() -> None:
-    compose = yaml_of("docker-compose.yml")
-    for name, service in compose["services"].items():
-        assert set(service.get("depends_on", [])) <= set(compose["services"]), name
-        for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            assert (ROOT / source).exists() if source.startswith(".") else source in compose["volumes"], volume
-
-
-def test_the_pipeline_of_the_compose_file_is_reached_by_those_who_ask_it() -> None:
-    services = yaml_of("docker-compose.yml")["services"]
-    kafka, pipeline = services["kafka"]["environment"], services["pipeline"]
-    assert f"INSIDE://{pipeline['environment']['KAFKA']}" in kafka["KAFKA_ADVERTISED_LISTENERS"].split(",")
-    port = pipeline["environment"]["HTTP"].rpartition(":")[2]
-    assert f"127.0.0.1:{port}:{port}" in pipeline["ports"]
-    (scrape,) = yaml_of("dashboards/prometheus.yml")["scrape_configs"]
-    assert scrape["job_name"] == JOB
-    assert scrape["static_configs"] == [{"targets": [f"pipeline:{port}"]}]
-    verb, config = pipeline["command"]
-    assert verb == "run"
-    assert (ROOT / config.removeprefix("/")).is_file()
-
-
-def test_the_pipeline_of_the_compose_file_lists_keys_for_the_dashboards_to_show() -> None:
-    _, config = yaml_of("docker-compose.yml")["services"]["pipeline"]["command"]
-    listed = {key for table in load(ROOT / config.removeprefix("/"), {}).tables.values() for key in table.metrics_keys}
-    assert listed
-    assert listed <= {str(game["player"]) for game in islice(Games(1).events(), 500)}
-
-
-def test_prometheus_is_given_the_rules() -> None:
-    mounts = dict(
-        volume.split(":")[:2] for volume in yaml_of("docker-compose.yml")["services"]["prometheus"]["volumes"]
-    )
-    assert mounts["./dashboards/prometheus.yml"] == "/etc/prometheus/prometheus.yml"
-    (pattern,) = yaml_of("dashboards/prometheus.yml")["rule_files"]
-    assert mounts["./dashboards/rules"] == str(Path("/etc/prometheus", pattern).parent)
-    assert {path.name for path in (ROOT / "dashboards/rules").iterdir()} == {"recording.yml", "alerts.yml"}
-    assert all(path.match(pattern) for path in (ROOT / "dashboards/rules").iterdir())
-
-
-def test_grafana_is_provisioned_with_the_data_source_and_the_dashboards() -> None:
-    grafana = yaml_of("docker-compose.yml")["services"]["grafana"]
-    (source,) = yaml_of("dashboards/provisioning/datasources/prometheus.yml")["datasources"]
-    assert source["url"] == "http://prometheus:9090"
-    (provider,) = yaml_of("dashboards/provisioning/dashboards/streamfold.yml")["providers"]
-    mounts = {Path(there): Path(here) for here, there, _ in (volume.split(":") for volume in grafana["volumes"])}
-    home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
-    assert home.parent == Path(provider["options"]["path"])
-    assert (ROOT / mounts[home.parent] / home.name).is_file()
