@@ -184,7 +184,7 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", text):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
-    for path in re.findall(r"`((?:pipeline|operators|examples|docs|dashboards)/[\w./-]*)`", text):
+    for path in re.findall(r"`((?:pipeline|operators|examples|docs|dashboards|deploy)/[\w./-]*)`", text):
         assert (ROOT / path).exists(), path
 
 

@@ -76,7 +76,12 @@ def alerting(minute: int = 60) -> Sequence[Group]:
 
 def as_yaml(groups: Sequence[Group]) -> str:
     """A file of rules."""
-    return _HEAD + yaml.dump({"groups": list(groups)}, Dumper=_Dumper, sort_keys=False, width=_WIDTH)
+    return dumped({"groups": list(groups)})
+
+
+def dumped(document: Group) -> str:
+    """A file in YAML."""
+    return _HEAD + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=_WIDTH)
 
 
 class _Dumper(yaml.SafeDumper):
