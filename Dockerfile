@@ -3,16 +3,16 @@ FROM python:3.13.9-slim-trixie AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /source
 COPY deploy/docker/build.lock deploy/docker/run.lock ./
-# What runs, and what builds it, is locked by version and hash; pip itself stays behind.
-RUN python -m venv /opt/build \
- && /opt/build/bin/pip install --require-hashes --requirement build.lock \
+# What runs, and what builds it, is locked by version and hash.
+RUN python -m venv --without-pip /opt/build \
+ && pip --python /opt/build/bin/python install --require-hashes --requirement build.lock \
  && python -m venv --without-pip /opt/streamfold \
- && /opt/build/bin/pip --python /opt/streamfold/bin/python install --require-hashes --requirement run.lock
+ && pip --python /opt/streamfold/bin/python install --require-hashes --requirement run.lock
 COPY pyproject.toml README.md LICENSE ./
 COPY operators operators
 COPY pipeline pipeline
-RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
- && /opt/build/bin/pip --python /opt/streamfold/bin/python install --no-deps --no-index /dist/*.whl
+RUN pip --python /opt/build/bin/python wheel --no-deps --no-build-isolation --wheel-dir /dist . \
+ && pip --python /opt/streamfold/bin/python install --no-deps --no-index /dist/*.whl
 
 FROM python:3.13.9-slim-trixie
 LABEL org.opencontainers.image.title="streamfold" org.opencontainers.image.licenses="Apache-2.0"

@@ -145,9 +145,7 @@ def test_commands_get_signals_themselves_and_term_ends_them() -> None:
 
 
 def test_whatever_pip_installs_was_looked_at() -> None:
-    steps = [
-        step for run in all_of("RUN") for step in run.text.split(" && ") if re.search(r"pip\S* .*(install|wheel)", step)
-    ]
+    steps = [step for run in all_of("RUN") for step in run.text.split(" && ") if step.startswith("pip ")]
     assert len(steps) == 4
     for step in steps:
         assert "--require-hashes" in step or "--no-deps" in step, step
