@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tomllib
 from collections.abc import Iterator
@@ -237,3 +238,11 @@ def test_the_rules_are_those_of_the_generator() -> None:
     assert operator.FILE.read_text("utf-8") == operator.manifest(), "run `make dashboards`"
     groups = only("PrometheusRule")["spec"]["groups"]
     assert groups == [*recording(), *alerting()]
+
+
+def test_the_how_to_makes_the_secret_that_is_mounted() -> None:
+    page = (ROOT / "docs" / "how-to" / "kubernetes.md").read_text("utf-8")
+    ((name, options),) = re.findall(r"create secret generic (\S+) (.*\n.*)", page)
+    assert secret_keys() == (name, set(re.findall(r"--from-(?:file|literal)=([\w.-]+)", options)))
+    for path in re.findall(r"--(?:kustomize|filename) (\S+)|--from-file=(\w+/\S+)", page):
+        assert (ROOT / "".join(path)).exists(), path
