@@ -40,7 +40,7 @@ def operators(context: click.Context, parameter: click.Parameter, incomplete: st
 
 
 def keys(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Keys of TABLE that the first worker holds, if one runs."""
+    """Keys of TABLE, if a worker runs."""
     from pipeline.edges.web import client  # noqa: PLC0415  `streamfold --help` is to be quick
 
     app, table = _app(context), _given(context, "table")

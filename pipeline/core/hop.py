@@ -27,6 +27,11 @@ def hop_partition(app: App, hop: Hop, partition: int, targets: int) -> HopPartit
     return kind(app, hop, partition, targets)
 
 
+def home_of(key: bytes, partitions: int) -> int:
+    """The partition, of so many, that hops send a key's events to."""
+    return crc32(key) % partitions
+
+
 class HopPartition(TablePartition):
     """One hop in one source partition, to a topic of so many ``targets``.
 

@@ -185,6 +185,7 @@ PATHS = st.one_of(
             b"/tables/machine/m/read",
             b"/tables/player",
             b"/tables/nobody/x",
+            b"/openapi.json",
         ]
     ),
     st.lists(SEGMENTS, max_size=5).map(lambda parts: b"/" + b"/".join(parts)),
@@ -193,10 +194,17 @@ PATHS = st.one_of(
     ),
 )
 QUERIES = st.sampled_from(
-    [b""] * 6 + [b"?", b"?limit=1", b"?limit=-1", b"?offset=99999999999999999999", b"?limit=" + b"9" * 5_000]
+    [b""] * 6 + [b"?", b"?limit=1", b"?limit=-1", b"?cursor=99999999999999999999.0", b"?limit=" + b"9" * 5_000]
 ) | st.one_of(
     st.sampled_from(
-        [b"?prefix=%FF", b"?limit=%D9%A3", b"?limit=1&limit=x", b"?=&&;", b"?prefix=%", b"?offset=9223372036854775807"]
+        [
+            b"?prefix=%FF",
+            b"?limit=%D9%A3",
+            b"?limit=1&limit=x",
+            b"?=&&;",
+            b"?prefix=%",
+            b"?cursor=0.9223372036854775807",
+        ]
     ),
     st.text(max_size=4).map(lambda text: b"?prefix=" + text.encode()),
 )
@@ -232,6 +240,8 @@ HEADERS = st.one_of(
                 b"X: \x00",
             ),
             *(b"If-Modified-Since: never", b"X-Forwarded-For: \x1b[31m", b"Accept: */*;q=\xff", b"Date: \n"),
+            *(b"Accept: application/msgpack", b"Accept: application/x-msgpack;q=nan, ,;", b"Streamfold-Local: \xff"),
+            *(b"Content-Type: application/msgpack", b"Content-Type: application/msgpack; ="),
         ]
     ),
     st.tuples(st.binary(max_size=4), st.binary(max_size=6)).map(b": ".join),
@@ -247,6 +257,9 @@ BODIES = st.one_of(
             b'{"operator": "\xed\xa0\x80"}',
             b'{"operator": "\\ud800", "query": []}',
             b"\xff\xfe",
+            b"\x82\xa8operator\xa6memory\xa5query\x92\x01\x00",
+            b"\xdd\xff\xff\xff\xff",
+            b"\x91" * 100_000,
             b"[" * 100_000,
             b" " * 1_100_000,
         ]

@@ -114,10 +114,16 @@ def end(started: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM)
     return started.returncode, said
 
 
-def ask(port: int, path: str, body: bytes | None = None, method: str | None = None) -> Answer:
+def ask(
+    port: int,
+    path: str,
+    body: bytes | None = None,
+    method: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
-        connection.request(method or ("GET" if body is None else "POST"), path, body)
+        connection.request(method or ("GET" if body is None else "POST"), path, body, headers or {})
         response = connection.getresponse()
         raw = response.read()
         is_json = response.headers.get_content_type() == "application/json"

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import socket
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 
+from pipeline.edges.web.formats import wanted
+from scripts.reference import http
 from tests.fuzz.http import INPUTS, TROUBLE, check
 from tests.kafka.process import Site, end, free_ports, until
 
@@ -86,14 +94,74 @@ def test_tables_list_what_is_held(site: Site) -> None:
 
 
 def test_keys_of_a_table_by_pages_and_by_prefix(site: Site) -> None:
-    def keys(query: str) -> list[str]:
-        return list(site.ask(f"/tables/player{query}")[1]["keys"])
+    def pages(query: str) -> list[list[str]]:
+        found = list[list[str]]()
+        link: str | None = query
+        while link is not None:
+            answer = site.ask(f"/tables/player{link}")[1]
+            found.append(answer["keys"])
+            link = answer["next"]
+        return found
 
-    everything = keys("")
+    (everything,) = pages("")
     assert sorted(everything) == ["a", "b/c", "base64:/wA="]
-    assert [*keys("?limit=1"), *keys("?offset=1&limit=1"), *keys("?offset=2")] == everything
-    assert keys("?prefix=b") == ["b/c"]
-    assert keys("?limit=0") == []
+    one_by_one = [keys for keys in pages("?limit=1") if keys]
+    assert one_by_one == [[key] for key in everything]
+    assert pages("?prefix=b%2F") == [["b/c"]]
+    assert pages("?limit=0") == [[]]
+
+
+@pytest.mark.parametrize("name", ["application/msgpack", "application/vnd.msgpack", "application/x-msgpack"])
+def test_answers_and_problems_are_messagepack_for_those_who_want_it(site: Site, name: str) -> None:
+    def fetch(path: str, body: bytes | None = None) -> tuple[int, str | None, Any]:
+        connection = HTTPConnection("127.0.0.1", site.port, timeout=10)
+        with closing(connection):
+            connection.request("GET" if body is None else "POST", path, body, {"Accept": name, "Content-Type": name})
+            response = connection.getresponse()
+            return response.status, response.getheader("Content-Type"), msgspec.msgpack.decode(response.read())
+
+    _, entry = site.ask("/tables/player/a")
+    assert fetch("/tables/player/a") == (200, name, entry)
+    assert fetch("/tables/player/unknown") == (404, name, site.ask("/tables/player/unknown")[1])
+    path, undefined = "/tables/machine/m/read", {"operator": "memory", "query": [0, 0]}
+    assert fetch(path, msgspec.msgpack.encode(undefined)) == (200, name, {"value": None})
+    assert fetch(path, b"\xc1")[:2] == (400, name)
+    assert fetch(path, b"\xa1\xff")[:2] == (400, name)
+    assert fetch(path, msgspec.msgpack.encode({"operator": 1}))[:2] == (422, name)
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", "application/json"),
+        ("*/*", "application/json"),
+        ("application/json, application/msgpack", "application/json"),
+        ("application/msgpack;q=0.5, application/json;q=0.6", "application/json"),
+        ("application/msgpack;q=0", "application/json"),
+        ("application/msgpack;q=x", "application/json"),
+        ("text/html, Application/X-MsgPack;q=0.1", "application/x-msgpack"),
+        ("application/vnd.msgpack;q=1, application/msgpack;q=0.9, */*", "application/vnd.msgpack"),
+    ],
+)
+def test_the_format_is_the_one_that_is_wanted_most(accept: str, kind: str) -> None:
+    assert wanted(accept) == kind
+
+
+@pytest.mark.docs
+def test_the_examples_of_the_reference_are_answered_so(site: Site) -> None:
+    def lasting(answer: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in answer.items() if name not in ("topic", "output", "time")}
+
+    page = http.PAGE.read_text("utf-8")
+    examples = re.findall(r"^```sh\ncurl (.*?)\n```\n(?:\n```json\n(.*?)^```)?", page, re.MULTILINE | re.DOTALL)
+    assert len(examples) == len(http.EXAMPLES)
+    for command, shown in examples:
+        url, *options = shlex.split(command)
+        assert options[:1] in ([], ["-d"])
+        status, answer = site.ask(url.removeprefix(http.BASE), options[1].encode() if options else None)
+        assert status == 200, url
+        if shown:
+            assert lasting(answer) == lasting(json.loads(shown)), url
 
 
 def test_the_page_for_people_asks_nothing_of_other_hosts(site: Site) -> None:
@@ -116,8 +184,10 @@ def test_the_page_for_people_asks_nothing_of_other_hosts(site: Site) -> None:
         ("/tables/player/a/read", None, 405),
         ("/livez", b"{}", 405),
         ("/tables/player?limit=-1", None, 400),
-        ("/tables/player?offset=x", None, 400),
-        ("/tables/player?offset=9223372036854775807", None, 400),
+        ("/tables/player?limit=10001", None, 400),
+        ("/tables/player?cursor=x", None, 400),
+        ("/tables/player?cursor=0.9223372036854775807", None, 400),
+        ("/tables/player?cursor=4.0", None, 400),
         ("/tables/player?limit=" + "9" * 5_000, None, 400),
         ("/tables/player/a/read", b'{"operator": ', 400),
         ("/tables/player/a/read", b"\xff", 400),

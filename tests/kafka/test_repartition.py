@@ -18,7 +18,8 @@ from pipeline.edges.kafka import purge
 from pipeline.edges.kafka.admin import TopicSpec
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.reset import Reset
-from pipeline.edges.web.reading import Query, Reader
+from pipeline.edges.web.answers import Query
+from pipeline.edges.web.reading import Reader
 from tests.kafka.pipelines import Site, running, sample, scenario, until
 
 OPERATORS = {"games": Count(), "average": Mean(value="x"), "best": Max(value="x")}
@@ -209,11 +210,12 @@ def test_a_key_of_a_table_in_two_stages_is_asked_for_as_any_other(site: Site) ->
             await folded(site, plane)
             reader = Reader(plane)
             assert list(reader.tables()) == ["table"]
-            entry = await reader.entry("table", "a")
-            assert (entry["games"], entry["average"]) == EXACT["a"]
-            assert entry["state"]["average"] == {"count": 20, "mean": 28.5}  # type: ignore[index]
-            assert await reader.readout("table", "b", Query("average")) == {"value": 29.5}
-            assert (await reader.table("table", b"", 0, 10))["operators"] == {
+            table = reader.table("table")
+            entry = await reader.entry(table, "a")
+            assert (entry["games"], entry["average"]) == EXACT["a"]  # type: ignore[typeddict-item] # of the operators
+            assert entry["state"]["average"] == {"count": 20, "mean": 28.5}
+            assert await reader.readout(table, "b", Query("average")) == {"value": 29.5}
+            assert reader.summary(table)["operators"] == {
                 "games": "Count", "average": "Mean", "best": "Max",
             }  # fmt: skip
 

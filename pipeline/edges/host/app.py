@@ -23,9 +23,9 @@ from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.metrics import Metrics
 from pipeline.edges.web.address import Address
-from pipeline.edges.web.errors import as_json
 from pipeline.edges.web.pages import PAGES, REQUEST_BYTES
-from pipeline.edges.web.server import BoundedWeb, bearer, bounded, one_a_turn
+from pipeline.edges.web.peers import Peers
+from pipeline.edges.web.server import BoundedWeb, bearer, bounded, explained, one_a_turn
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class FaustApp(faust.App):
         settings = ClientSettings.of(config)
         self.plane = Plane(config, self.metrics)
         self.plane_service = PlaneService(self)
+        self.peers = Peers(self.plane)
         super().__init__(
             f"{config.name}-agents",
             broker=broker_urls(settings),
@@ -73,7 +74,7 @@ class FaustApp(faust.App):
             web_application_options={
                 "middlewares": [
                     one_a_turn(),
-                    as_json,
+                    explained,
                     bounded,
                     *([bearer(config.http_token)] if config.http_token else []),
                 ],
@@ -102,6 +103,7 @@ class FaustApp(faust.App):
     async def on_stop(self) -> None:
         """The plane ends first, so that slow agents take nothing of the time it has to commit."""
         await self.plane_service.stop()
+        await self.peers.close()
         await super().on_stop()
 
     def announce(self) -> None:

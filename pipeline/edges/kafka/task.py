@@ -178,10 +178,18 @@ class Task:
             partition.fold(batch, siblings)
         self._slow = partition.has_foreign_operators or time.monotonic() - began > LOOP_STEP_SECONDS
 
-    async def read(self, work: Callable[[Partition], T]) -> T | None:
-        """What ``work`` finds in the state between two folds, in the folding thread; None while there is none."""
+    async def read(self, work: Callable[[Partition], T], *, brief: bool = False) -> T | None:
+        """What ``work`` finds in the state between two folds; None while there is none.
+
+        It is done in the folding thread. What is ``brief`` is done on the loop, which is quicker than to go there for
+        it, unless the operators are slow.
+        """
         async with self._folding:
-            return None if self.partition is None else await self._world.in_thread(work, self.partition)
+            if self.partition is None:
+                return None
+            if brief and not self._slow:
+                return work(self.partition)
+            return await self._world.in_thread(work, self.partition)
 
     # Its life
 

@@ -1,4 +1,4 @@
-"""Ask running workers over HTTP, going on from one to the next until one has the key."""
+"""Ask a running worker over HTTP: each answers for the keys of all."""
 
 from __future__ import annotations
 
@@ -21,42 +21,31 @@ Answer = Mapping[str, Any]
 
 
 def entry(app: App, table: str, key: str) -> Answer:
-    """A key's latest output record and its state, from whichever of the app's workers has it.
+    """A key's latest output record and its state.
 
     Raises:
-        RunError: no worker answers, or none has the key.
+        RunError: no worker answers, or there is no such key.
     """
-    return _find(app, f"/tables/{segment_of(table)}/{segment_of(key)}", None)
+    return _answer(app, f"/tables/{segment_of(table)}/{segment_of(key)}", None)
 
 
 def readout(app: App, table: str, key: str, operator: str, query: list[float] | None) -> Answer:
     """What an operator's memory of a key gives for a query; raises as :func:`entry`, or if the query does not fit."""
     body = msgspec.json.encode({"operator": operator, "query": query})
-    return _find(app, f"/tables/{segment_of(table)}/{segment_of(key)}/read", body)
+    return _answer(app, f"/tables/{segment_of(table)}/{segment_of(key)}/read", body)
 
 
 def keys(app: App, table: str, prefix: str, limit: int) -> list[str]:
-    """Some keys of a table that begin so, as far as the first worker holds them. Raises as :func:`entry`."""
+    """Some keys of a table that begin so. Raises as :func:`entry`."""
     path = f"/tables/{segment_of(table)}?prefix={segment_of(prefix)}&limit={limit}"
     _, answer = _ask(Address.parse(app.http), path, None, app.http_token, _GLANCE_SECONDS)
     return list(map(str, answer.get("keys", ())))
 
 
-def _find(app: App, path: str, body: bytes | None) -> Answer:
-    """Ask the first worker, then those that it names."""
-    waiting, asked = [app.http], set[str]()
-    status, answer = HTTPStatus.MISDIRECTED_REQUEST, dict[str, Any]()
-    while status is HTTPStatus.MISDIRECTED_REQUEST and waiting:
-        worker = waiting.pop(0)
-        asked.add(worker)
-        status, answer = _ask(Address.parse(worker), path, body, app.http_token)
-        waiting += [owner for owner in answer.get("owners", ()) if owner not in asked and owner not in waiting]
+def _answer(app: App, path: str, body: bytes | None) -> Answer:
+    status, answer = _ask(Address.parse(app.http), path, body, app.http_token)
     if status is HTTPStatus.OK:
         return answer
-    if status is HTTPStatus.MISDIRECTED_REQUEST:
-        raise RunError(
-            f"none of the workers asked has this key: {', '.join(sorted(asked))}", "see that the key is right"
-        )
     if status is HTTPStatus.UNAUTHORIZED:
         raise refused()
     wrong = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.REQUEST_URI_TOO_LONG)

@@ -2,104 +2,118 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from http import HTTPStatus
-from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
-from operators.operator import Readout
+from operators.operator import Readout as Columns
 from pipeline.core.batch import Floats
 from pipeline.core.config.model import Table
 from pipeline.core.encode import key_texts
+from pipeline.core.hop import home_of
 from pipeline.core.table import TablePartition
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.task import Task
-from pipeline.edges.web.address import Address
-from pipeline.edges.web.errors import HttpError
+from pipeline.edges.web.answers import Entry, PartitionState, Query, Readout, Restoring, Result, Summary
+from pipeline.edges.web.cursor import Cursor
+from pipeline.edges.web.errors import Absent, HttpError, elsewhere, no_such_key, not_yet
 from pipeline.edges.web.keys import keys_named
-from pipeline.errors import KafkaStateError
 
 T = TypeVar("T")
 
-_OWNERS_SECONDS = 3.0
-
-
-class Query(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of a read: which operator, and the query vector (left out: the newest event's own)."""
-
-    operator: str
-    query: list[float] | None = None
+SCANNED = 50_000
+"""Keys that are looked at without a pause: folding goes on between two such looks, however few keys are found."""
 
 
 class Reader:
-    """Reads the tables of one worker between two folds."""
+    """Reads the tables of one worker between two folds. What is with another worker is `Absent`."""
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
 
     # Tables
 
-    def tables(self) -> dict[str, object]:
+    def tables(self) -> dict[str, Summary]:
         """Every table, in short."""
-        return {name: self._summary(table) for name, table in self._declared().items()}
+        return {name: self.summary(table) for name, table in self._declared().items()}
 
-    async def table(self, name: str, prefix: bytes, offset: int, limit: int) -> dict[str, object]:
-        """One table: what its partitions here hold, and some of their keys, those seen first first."""
-        table = self._table(name)
+    def table(self, name: str) -> Table:
+        """A table of the configuration. Raises `HttpError` if there is none of this name."""
+        tables = self._declared()
+        if name not in tables:
+            raise HttpError(HTTPStatus.NOT_FOUND, f"no table {name}", f"there are {', '.join(tables)}")
+        return tables[name]
 
-        def found(part: TablePartition) -> list[bytes]:
-            return list(islice((key for key in part.state.index if key.startswith(prefix)), offset + limit))
-
-        keys = [key for task in self._tasks(table) for key in await self._read(task, table, found) or ()]
-        return self._summary(table) | {"keys": key_texts(keys[offset : offset + limit])}
-
-    def _summary(self, table: Table) -> dict[str, object]:
+    def summary(self, table: Table) -> Summary:
+        """A table in short, with what its partitions here hold."""
         app = self._plane.app
         return {
             "topic": table.stream.topic,
             "output": app.output(table),
             "emit": table.emit,
             "operators": {name: type(operator).__name__ for name, operator in table.origin.operators.items()},
-            "partitions": [self._state_of(task, table) for task in self._tasks(table)],
+            "partitions": [_state_of(task, table) for task in self._tasks(table)],
         }
 
-    @staticmethod
-    def _state_of(task: Task, table: Table) -> dict[str, object]:
-        partition = task.partition
-        return {
-            "partition": task.tp.partition,
-            "phase": task.phase.value,
-            "keys": partition.tables[table.name].state.live if partition else None,
-            "position": partition.position if partition else None,
-            "committed": task.committed,
-        }
+    async def keys(self, table: Table, prefix: bytes, at: Cursor, limit: int) -> tuple[list[str], Cursor | None]:
+        """Some keys of the partition ``at`` which a cursor stands, and the cursor behind them; None at the end of all.
+
+        A key that is there all the time is found once, as long as the partition stays where it is. Raises `Absent`.
+        """
+        count = self._partitions(table)
+        if at.partition >= count:
+            raise HttpError(HTTPStatus.BAD_REQUEST, f"no partition {at.partition}", f"the table has {count}")
+        task = next((task for task in self._tasks(table) if task.tp.partition == at.partition), None)
+
+        def scan(part: TablePartition) -> tuple[list[bytes], int | None]:
+            index = part.state.index
+            found: list[bytes] = []
+            last = min(at.row + SCANNED, index.span)
+            for row in range(at.row, last):
+                key = index.keys[row]
+                if key.startswith(prefix) and index.get(key) == row:
+                    found.append(key)
+                    if len(found) == limit:
+                        last = row + 1
+                        break
+            return found, last if last < index.span else None
+
+        scanned = None if task is None else await self._read(task, table, scan)
+        if scanned is None:
+            raise self._absent(table, {at.partition})
+        found, row = scanned
+        after = Cursor(at.partition, row) if row is not None else Cursor(at.partition + 1, 0)
+        return key_texts(found), after if after.partition < count else None
 
     # Keys
 
-    async def entry(self, name: str, segment: str) -> dict[str, object]:
-        """A key's latest output record, the memory itself of each operator, and up to where it is committed."""
-        table = self._table(name)
+    async def entry(self, table: Table, segment: str) -> Entry:
+        """A key's latest output record, the memory itself of each operator, and up to where it is committed.
+
+        Raises `HttpError` if there is no such key, `Absent` if this worker can't know.
+        """
 
         def entry(part: TablePartition, row: int) -> dict[str, object]:
             record: dict[str, object] = msgspec.json.decode(part.record(row))
             return record | {"state": part.state.memories_of(row)}
 
         task, found = await self._of_key(table, segment, entry)
-        return found | {"committed": task.committed}
+        return cast("Entry", found | {"committed": task.committed})
 
-    async def readout(self, name: str, segment: str, query: Query) -> dict[str, object]:
-        """What one operator's memory of a key gives for a query."""
-        table = self._table(name)
+    async def readout(self, table: Table, segment: str, query: Query) -> Readout:
+        """What one operator's memory of a key gives for a query; raises as :meth:`entry`."""
         if query.operator not in table.operators:
             known = ", ".join(table.operators)
-            raise HttpError(HTTPStatus.NOT_FOUND, f"no operator {query.operator} in table {name}", f"it has {known}")
+            raise HttpError(
+                HTTPStatus.NOT_FOUND, f"no operator {query.operator} in table {table.name}", f"it has {known}"
+            )
         vector = _vector(table, query)
 
-        def readout(part: TablePartition, row: int) -> dict[str, object]:
+        def readout(part: TablePartition, row: int) -> Readout:
             memory = part.state.memories[query.operator]
             with np.errstate(all="ignore"):
                 return _shown(memory.operator.read(memory.gather(np.array([row])), vector))
@@ -108,62 +122,43 @@ class Reader:
         return found
 
     async def _of_key(self, table: Table, segment: str, work: Callable[[TablePartition, int], T]) -> tuple[Task, T]:
-        """Do ``work`` with the key's row. Raises `HttpError` if this worker can't tell."""
+        """Do ``work`` with the key's row, in the partition that has it."""
         keys = keys_named(segment)
+        missing = self._homes(table, keys)
 
-        def found(part: TablePartition) -> tuple[T] | None:
+        def found(part: TablePartition) -> tuple[T] | tuple[()]:
             rows = (part.state.find(key) for key in keys)
-            return next(((work(part, row),) for row in rows if row is not None), None)
+            return next(((work(part, row),) for row in rows if row is not None), ())
 
-        tasks = self._tasks(table)
-        unread = []
-        for task in tasks:
-            if task.partition is None:
-                unread.append(task.name)
-            elif (result := await self._read(task, table, found)) is not None:
-                return task, result[0]
-        if unread or self._unsettled():
-            what = f"restoring {', '.join(unread)}" if unread else "joining the group"
-            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, what, "ask again; /readyz tells when it is there")
-        if len(tasks) < self._partitions(table):
-            raise await self._elsewhere(table, tasks)
-        raise HttpError(
-            HTTPStatus.NOT_FOUND,
-            f"no such key in table {table.name}",
-            f"GET /tables/{table.name} lists keys; `streamfold watch FILE {table.name} --from-start` shows what came",
-        )
+        for task in self._tasks(table):
+            if task.tp.partition in missing:
+                result = await self._read(task, table, found, brief=True)
+                if result:
+                    return task, result[0]
+                if result is not None:
+                    missing.discard(task.tp.partition)
+        if missing:
+            raise self._absent(table, missing)
+        raise no_such_key(table.name)
 
-    async def _elsewhere(self, table: Table, tasks: list[Task]) -> HttpError:
-        """The key may be in a partition of another member: nobody but the producer knows in which."""
-        owners = await self._others()
-        held = ", ".join(str(task.tp.partition) for task in tasks) or "none"
-        return HttpError(
-            HTTPStatus.MISDIRECTED_REQUEST,
-            f"not among the keys of this worker, which holds of {table.stream.topic} the partitions: {held}",
-            f"ask {' or '.join(owners)}" if owners else "ask the other members of the group",
-            owners=owners,
-        )
+    def _homes(self, table: Table, keys: Collection[bytes]) -> set[int]:
+        """The partitions where one of these keys may be.
 
-    async def _others(self) -> list[str]:
-        """Where the other members of the group serve HTTP, as far as they can be asked for."""
-        world = self._plane.world
-        assert world is not None, "the plane is started"
-        try:
-            async with asyncio.timeout(_OWNERS_SECONDS):
-                members = await world.ask(world.admin.members, self._plane.app.group)
-        except (KafkaStateError, TimeoutError):
-            return []
-        ours = self._plane.settings.client_id
-        clients = {member.partition(" ")[0] for member in members} - {ours}
-        return sorted(filter(None, map(Address.of_client_id, clients)))
+        That is known of a topic that hops write; for any other nobody but its producers know.
+        """
+        count = self._partitions(table)
+        return {home_of(key, count) for key in keys} if table.stream.internal else set(range(count))
+
+    def _absent(self, table: Table, missing: Collection[int]) -> Absent:
+        """These partitions are not here, some of them not yet."""
+        restoring: list[Restoring] = [
+            {"partition": task.tp.partition, "remaining": _remaining(task)}
+            for task in self._tasks(table)
+            if task.tp.partition in missing and task.partition is None
+        ]
+        return not_yet(missing, restoring) if restoring or self._unsettled() else elsewhere(missing)
 
     # The tasks that hold a table
-
-    def _table(self, name: str) -> Table:
-        tables = self._declared()
-        if name not in tables:
-            raise HttpError(HTTPStatus.NOT_FOUND, f"no table {name}", f"there are {', '.join(tables)}")
-        return tables[name]
 
     def _declared(self) -> Mapping[str, Table]:
         """The tables of the configuration, each with the stream that it is folded from."""
@@ -184,12 +179,31 @@ class Reader:
 
     def _partitions(self, table: Table) -> int:
         world = self._plane.world
-        assert world is not None, "the plane is started"
+        if world is None:
+            mend = "ask again; /readyz tells when it is there"
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "starting", mend, restoring=[])
         return world.topics[table.stream.topic].partitions
 
     @staticmethod
-    async def _read(task: Task, table: Table, work: Callable[[TablePartition], T]) -> T | None:
-        return await task.read(lambda partition: work(partition.tables[table.name]))
+    async def _read(task: Task, table: Table, work: Callable[[TablePartition], T], *, brief: bool = False) -> T | None:
+        return await task.read(lambda partition: work(partition.tables[table.name]), brief=brief)
+
+
+def _state_of(task: Task, table: Table) -> PartitionState:
+    partition = task.partition
+    return {
+        "partition": task.tp.partition,
+        "phase": task.phase.value,
+        "keys": partition.tables[table.name].state.live if partition else None,
+        "position": partition.position if partition else None,
+        "committed": task.committed,
+        "remaining": _remaining(task),
+    }
+
+
+def _remaining(task: Task) -> int | None:
+    """While it is restored, the records still to be read, as far as that is known."""
+    return sum(task.restore.remaining.values()) if task.restore and task.restore.remaining else None
 
 
 def _vector(table: Table, query: Query) -> Floats | None:
@@ -213,7 +227,12 @@ def _vector(table: Table, query: Query) -> Floats | None:
     return vector[None]
 
 
-def _shown(readout: Readout) -> dict[str, object]:
+def _shown(readout: Columns) -> Readout:
     """One key's read-out by its parts; what is undefined is null."""
     parts = readout if isinstance(readout, dict) else {"value": readout}
-    return {name: part[0].tolist() if np.isfinite(part[0]).all() else None for name, part in parts.items()}
+    return {name: _plain(part[0]) for name, part in parts.items()}
+
+
+def _plain(part: npt.NDArray[Any]) -> Result:
+    plain: Result = part.tolist() if np.isfinite(part).all() else None
+    return plain

@@ -14,7 +14,9 @@ from faust.web.drivers.aiohttp import Web
 from mode.utils.logging import get_logger
 
 from pipeline.core.decode import MAX_KEY_BYTES
-from pipeline.edges.web.errors import HttpError, json_response
+from pipeline.core.secret import masked
+from pipeline.edges.web.errors import HttpError
+from pipeline.edges.web.formats import respond
 
 if TYPE_CHECKING:
     from faust.types import AppT
@@ -27,6 +29,17 @@ _LINE_BYTES = PATH_BYTES + 4096
 
 _OPEN = frozenset({"/livez", "/readyz"})
 """What whoever keeps a process alive asks, and tells nothing of what is folded."""
+
+_MENDS = {
+    HTTPStatus.NOT_FOUND: "GET /openapi.json tells what there is",
+    HTTPStatus.METHOD_NOT_ALLOWED: "see the header Allow",
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "send a shorter body",
+}
+
+_AGAIN_SECONDS = 1
+"""After which it is worth asking again what was not there yet."""
+
+log = logging.getLogger(__name__)
 
 # The server's own words on a request that is no HTTP are a traceback each, and anyone may send such requests.
 _QUIET = logging.getLogger("pipeline.edges.web.rubbish")
@@ -44,6 +57,30 @@ class BoundedWeb(Web):
     def __init__(self, app: AppT, **options: Any) -> None:
         super().__init__(app, **options)
         self._runner = web.AppRunner(self.web_app, access_log=None, logger=_QUIET, max_line_size=_LINE_BYTES)
+
+
+@web.middleware
+async def explained(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Give every error the same shape, those of the web server too."""
+    try:
+        return await handler(request)
+    except HttpError as error:
+        response = respond(request, error.problem, error.status)
+        if error.status is HTTPStatus.SERVICE_UNAVAILABLE:
+            response.headers["Retry-After"] = str(_AGAIN_SECONDS)
+        return response
+    except web.HTTPException as error:
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        status = HTTPStatus(error.status)
+        response = respond(request, {"error": status.phrase.lower(), "mend": _MENDS.get(status, "")}, status)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except Exception as error:
+        log.exception("%s %s failed", request.method, request.path)
+        said = {"error": masked(f"{type(error).__name__}: {error}"), "mend": "see the worker's log"}
+        return respond(request, said, HTTPStatus.INTERNAL_SERVER_ERROR)
 
 
 @web.middleware
@@ -81,7 +118,7 @@ def bearer(token: str) -> Middleware:
         if request.path in _OPEN or hmac.compare_digest(given, expected):
             return await handler(request)
         said = {"error": "this worker asks for a token", "mend": 'send the header "Authorization: Bearer TOKEN"'}
-        refusal = json_response(said, HTTPStatus.UNAUTHORIZED)
+        refusal = respond(request, said, HTTPStatus.UNAUTHORIZED)
         refusal.headers["WWW-Authenticate"] = "Bearer"
         return refusal
 
