@@ -9,7 +9,7 @@ import pytest
 from operators import TYPES, Memory
 from pipeline.core.config.schema import schema
 from pipeline.core.expression import FUNCTIONS
-from scripts.reference import FOLDER, commands, configuration, expressions, pages
+from scripts.reference import FOLDER, commands, configuration, expressions, http, pages
 from scripts.reference.catalogue import Entry, families
 from scripts.reference.docstring import parse
 from scripts.reference.worked import TIME, plain, shown, work
@@ -28,7 +28,7 @@ def test_every_operator_has_a_page_and_no_other_has() -> None:
 def test_the_pages_are_what_make_reference_would_write() -> None:
     stale = [name for name, text in pages().items() if (FOLDER / name).read_text("utf-8") != text]
     assert not stale, "run `make reference`"
-    for one in (commands, configuration, expressions):
+    for one in (commands, configuration, expressions, http):
         assert one.PAGE.read_text("utf-8") == one.page(), "run `make reference`"
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scripts.reference import FOLDER, commands, configuration, expressions, pages
+from scripts.reference import FOLDER, commands, configuration, expressions, http, pages
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -10,5 +10,5 @@ if __name__ == "__main__":
         Path(FOLDER, stale).unlink()
     for name, text in pages().items():
         Path(FOLDER, name).write_text(text, "utf-8")
-    for one in (commands, configuration, expressions):
+    for one in (commands, configuration, expressions, http):
         one.PAGE.write_text(one.page(), "utf-8")
