@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shlex
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
@@ -14,9 +16,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 
 from pipeline.edges.web.formats import wanted
+from pipeline.edges.web.server import Turns
 from scripts.reference import http
 from tests.fuzz.http import INPUTS, TROUBLE, check
 from tests.kafka.process import Site, end, free_ports, until
@@ -230,6 +235,29 @@ def test_rubbish_ends_in_a_refusal(site: Site) -> None:
             connection.sendall(rubbish)
             assert connection.recv(100).startswith(b"HTTP/1.0 400 ")
     assert site.ask("/livez")[0] == 200
+
+
+@pytest.mark.parametrize(("busy", "few"), [(0.002, True), (0.0, False)])
+def test_what_takes_turns_waits_for_few_requests_however_many_came(busy: float, few: bool) -> None:
+    begun = list[float]()
+
+    async def handler(_: web.Request) -> web.Response:
+        begun.append(time.monotonic())
+        while time.monotonic() < begun[-1] + busy:
+            pass
+        return web.Response()
+
+    async def work() -> int:
+        wait = Turns().middleware
+        asked = [asyncio.ensure_future(wait(make_mocked_request("GET", "/"), handler)) for _ in range(100)]
+        for _ in range(20):
+            await asyncio.sleep(0)
+        before = len(begun)
+        await asyncio.gather(*asked)
+        return before
+
+    assert (asyncio.run(work()) <= 20) is few
+    assert len(begun) == 100
 
 
 def test_head_and_the_methods_that_are_allowed(site: Site) -> None:

@@ -25,7 +25,7 @@ from pipeline.edges.metrics import Metrics
 from pipeline.edges.web.address import Address
 from pipeline.edges.web.pages import PAGES, REQUEST_BYTES
 from pipeline.edges.web.peers import Peers
-from pipeline.edges.web.server import BoundedWeb, bearer, bounded, explained, one_a_turn
+from pipeline.edges.web.server import BoundedWeb, Turns, bearer, bounded, explained
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class FaustApp(faust.App):
             web_port=self.address.port,
             web_application_options={
                 "middlewares": [
-                    one_a_turn(),
+                    Turns().middleware,
                     explained,
                     bounded,
                     *([bearer(config.http_token)] if config.http_token else []),

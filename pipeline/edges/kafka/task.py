@@ -182,12 +182,12 @@ class Task:
         """What ``work`` finds in the state between two folds; None while there is none.
 
         It is done in the folding thread. What is ``brief`` is done on the loop, which is quicker than to go there for
-        it, unless the operators are slow.
+        it, unless nobody knows how slow the operators are.
         """
         async with self._folding:
             if self.partition is None:
                 return None
-            if brief and not self._slow:
+            if brief and not self.partition.has_foreign_operators:
                 return work(self.partition)
             return await self._world.in_thread(work, self.partition)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,9 @@ _MENDS = {
     HTTPStatus.METHOD_NOT_ALLOWED: "see the header Allow",
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "send a shorter body",
 }
+
+_TURN_SECONDS = 0.001
+"""For which requests are begun in one turn of the event loop; it is some look-ups."""
 
 _AGAIN_SECONDS = 1
 """After which it is worth asking again what was not there yet."""
@@ -95,17 +99,32 @@ async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
     return await handler(request)
 
 
-def one_a_turn() -> Middleware:
-    """Begin one request in each turn of the event loop: a commit waits for one of them, not for all that came."""
-    turn = asyncio.Lock()
+class Turns:
+    """Begins requests for a moment in each turn of the event loop: a commit waits for these, not for all that came."""
 
-    @web.middleware
-    async def wait(request: web.Request, handler: Handler) -> web.StreamResponse:
-        async with turn:
+    def __init__(self) -> None:
+        self._until: float | None = None
+
+    @property
+    def middleware(self) -> Middleware:
+        """What each request goes through before all else."""
+
+        @web.middleware
+        async def wait(request: web.Request, handler: Handler) -> web.StreamResponse:
+            await self._begin()
+            return await handler(request)
+
+        return wait
+
+    async def _begin(self) -> None:
+        while self._until is not None and time.monotonic() > self._until:  # noqa: ASYNC110  a turn is what is waited for
             await asyncio.sleep(0)
-        return await handler(request)
+        if self._until is None:
+            self._until = time.monotonic() + _TURN_SECONDS
+            asyncio.get_running_loop().call_soon(self._over)
 
-    return wait
+    def _over(self) -> None:
+        self._until = None
 
 
 def bearer(token: str) -> Middleware:
