@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint audit bench bench-operators bench-repartition bench-keys compare-faust reference notebook recording dashboards \
-  docs-check mutants mutants-commit fuzz soak lock clean
+.PHONY: demo test lint audit bench bench-operators bench-repartition bench-keys bench-reads compare-faust reference notebook \
+  recording dashboards docs-check mutants mutants-commit fuzz soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -37,6 +37,10 @@ bench-repartition: $(READY)
 # Very many keys in one worker: memory, restore, limit. Ten million take 4 GB beside Kafka, 8 GB of disk and some minutes.
 bench-keys: $(READY)
 	$(BIN)/python -m bench.keys $(if $(KEYS),--keys $(KEYS))
+
+# Readers over HTTP beside half the largest load: the lag without them and with them, alternately.
+bench-reads: $(READY)
+	$(BIN)/python -m bench.reads $(if $(READS),--reads $(READS))
 
 # The same faults for stock Faust and for streamfold, counted: make compare-faust SEED=7. Takes about six minutes.
 compare-faust: $(READY)

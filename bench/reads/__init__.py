@@ -1,0 +1,1 @@
+"""What readers over HTTP do to the lag of a worker that is half as busy as it can be."""

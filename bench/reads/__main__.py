@@ -1,0 +1,169 @@
+"""`make bench-reads`: the lag of a worker at half its largest load, without readers and with them, alternately."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+
+import click
+import msgspec
+import numpy as np
+from aiokafka import TopicPartition
+
+from bench.reads.readers import Met
+from bench.reads.source import KEYS
+from pipeline.core.config.load import load
+from pipeline.edges.bench.load import fill
+from pipeline.edges.bench.rounds import pipeline
+from pipeline.edges.broker import EmbeddedKafka
+from pipeline.edges.broker.ports import free_port
+from pipeline.edges.kafka.admin import Admin
+from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.topics import make_sources
+from pipeline.edges.process import Worker
+
+CONFIG = """\
+[app]
+name = "${BENCH_NAME}"
+brokers = "${BENCH_BROKERS}"
+http = "${BENCH_HTTP}"
+
+[streams.scores]
+topic = "${BENCH_NAME}-scores"
+time = "ts"
+
+[tables.player]
+stream = "scores"
+emit = "commit"
+[tables.player.operators]
+games = { type = "count" }
+average = { type = "mean", value = "score" }
+"""
+
+_HOST = "127.0.0.1"
+_LOOK_SECONDS = 0.2
+_SETTLE_SECONDS = 3.0
+_READY_SECONDS = 60.0
+
+
+class Load:
+    """A worker, and events that come to it."""
+
+    def __init__(self, stack: ExitStack, events: int, brokers: str | None) -> None:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamfold-bench-")))
+        self._stack = stack
+        self._folder, self._config = folder, folder / "bench.toml"
+        self._config.write_text(CONFIG, "utf-8")
+        self._settings = ClientSettings(brokers or stack.enter_context(EmbeddedKafka()).address)
+        self._admin = stack.enter_context(closing(Admin(self._settings)))
+        self.port = free_port(_HOST)
+        self._environment = {
+            "BENCH_NAME": f"bench-{uuid.uuid4().hex[:6]}",
+            "BENCH_BROKERS": self._settings.bootstrap_servers,
+            "BENCH_HTTP": f"{_HOST}:{self.port}",
+        }
+        self._app = load(self._config, {**os.environ, **self._environment})
+        make_sources(self._admin, self._app)
+        (stream,) = self._app.streams.values()
+        self._parts = [TopicPartition(stream.topic, number) for number in range(stream.partitions)]
+        asyncio.run(fill(self._settings, stream.topic, stream.partitions, events, KEYS))
+
+    def largest(self) -> float:
+        """Events a second where they lie ready."""
+        ends = {tp: bound.end for tp, bound in self._admin.all_bounds(self._parts).items()}
+        with Worker(self._config, self._environment, self._folder) as worker:
+            return pipeline(worker, self._app.group, self._admin, ends).rate
+
+    def begin(self, rate: float) -> None:
+        """A worker runs, and so many events a second come, until the stack is left."""
+        worker = self._stack.enter_context(Worker(self._config, self._environment, self._folder))
+        worker.await_ready(f"http://{_HOST}:{self.port}", _READY_SECONDS)
+        topic, count = self._parts[0].topic, str(len(self._parts))
+        self._stack.enter_context(
+            _process("bench.reads.source", self._settings.bootstrap_servers, topic, count, str(rate))
+        )
+        time.sleep(_SETTLE_SECONDS)
+
+    def lags(self, seconds: float) -> list[int]:
+        """Events that are there and not committed, look by look."""
+        lags, until = [], time.monotonic() + seconds
+        while time.monotonic() < until:
+            committed = self._admin.committed(self._app.group)
+            bounds = self._admin.all_bounds(self._parts)
+            lags.append(sum(bound.end - committed.get(tp, 0) for tp, bound in bounds.items()))
+            time.sleep(_LOOK_SECONDS)
+        return lags
+
+
+@contextmanager
+def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _with_readers(load: Load, reads: float, seconds: float) -> tuple[list[int], Met]:
+    with _process("bench.reads.readers", str(load.port), str(reads), str(seconds)) as readers:
+        lags = load.lags(seconds)
+        said, _ = readers.communicate(timeout=seconds + 60)
+    return lags, msgspec.json.decode(said, type=Met)
+
+
+def _percentiles(lags: Sequence[int]) -> str:
+    half, most, top = np.percentile(lags, [50, 95, 100])
+    return f"lag of {half:>7,.0f} events at the median, {most:>7,.0f} at 95 %, {top:>7,.0f} at most"
+
+
+@click.command()
+@click.option(
+    "--events", type=click.IntRange(min=1_000), default=1_000_000, show_default=True, help="Of the first pass."
+)
+@click.option(
+    "--share", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Of its rate."
+)
+@click.option("--reads", type=click.FloatRange(min=1), default=1_000, show_default=True, help="A second.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=15, show_default=True, help="Each time.")
+@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--brokers", help="Another Kafka than the embedded one.")
+def command(*, events: int, share: float, reads: float, seconds: float, rounds: int, brokers: str | None) -> None:
+    """Measure the largest load, then the lag at a share of it: quiet, and read from."""
+    for library in ("kafka", "aiokafka"):
+        logging.getLogger(library).setLevel(logging.ERROR)
+    quiet, read, met = list[int](), list[int](), list[Met]()
+    with ExitStack() as stack:
+        load = Load(stack, events, brokers)
+        largest = load.largest()
+        rate = largest * share
+        click.echo(f"largest load {largest:,.0f} events a second; from now on {rate:,.0f} come")
+        load.begin(rate)
+        for number in range(rounds):
+            lags = load.lags(seconds)
+            click.echo(f"round {number + 1}, quiet: {_percentiles(lags)}")
+            quiet += lags
+            lags, seen = _with_readers(load, reads, seconds)
+            click.echo(
+                f"round {number + 1}, read:  {_percentiles(lags)}; {seen.answers / seen.seconds:,.0f} reads a second, "
+                f"answered within {seen.p50:.1f} ms at the median, {seen.p99:.1f} ms at 99 %, {seen.refused} refused"
+            )
+            read += lags
+            met.append(seen)
+    a_second = sum(seen.answers for seen in met) / sum(seen.seconds for seen in met)
+    click.echo(f"quiet:  {_percentiles(quiet)}")
+    click.echo(f"read:   {_percentiles(read)}")
+    times = np.median(read) / np.median(quiet)
+    click.echo(f"{a_second:,.0f} reads a second at {share:.0%} of the largest load: {times:.2f} times the lag")
+
+
+if __name__ == "__main__":
+    command()
