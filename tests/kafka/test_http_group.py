@@ -16,6 +16,8 @@ from urllib.parse import urljoin
 
 import msgspec
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 from kafka import KafkaProducer
 
 from pipeline import App
@@ -292,3 +294,23 @@ def test_who_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.Monk
         await asking.close()
 
     asyncio.run(work())
+
+
+def test_a_redirection_is_not_followed_with_the_token() -> None:
+    shown = list[tuple[str, str | None]]()
+
+    async def elsewhere(request: web.Request) -> web.Response:
+        shown.append((request.path, request.headers.get("Authorization")))
+        return web.Response(status=302, headers={"Location": "/thief"})
+
+    async def work() -> None:
+        asking = Peers(Plane(App("app", tables=[], http_token=TOKEN), Metrics()))
+        async with RawTestServer(elsewhere) as server:  # type: ignore[arg-type] # a request all the same
+            peer = Address("127.0.0.1", server.port or 0)
+            reply = (await asking.ask([peer], Question("/tables/a")))[peer]
+        await asking.close()
+        assert reply is not None
+        assert reply.status == 302
+
+    asyncio.run(work())
+    assert shown == [("/tables/a", f"Bearer {TOKEN}")]

@@ -66,7 +66,7 @@ class Listing:
         """
         keys, after = list[str](), at if limit else None
         deadline = time.monotonic() + _PAGE_SECONDS
-        while after is not None and len(keys) < limit and time.monotonic() < deadline:
+        while after is not None and len(keys) < limit:
             try:
                 found, after = await self._after(after, limit - len(keys))
             except Absent:
@@ -74,6 +74,8 @@ class Listing:
                     raise
                 break
             keys += found
+            if time.monotonic() > deadline:
+                break
         link = None if after is None else f"?{urlencode(self._query(after, limit))}"
         return {**self.reader.summary(self.table), "keys": keys, "next": link}
 
