@@ -24,6 +24,7 @@ from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.metrics import Metrics
 from pipeline.edges.web.address import Address
 from pipeline.edges.web.errors import as_json
+from pipeline.edges.web.live import Feed
 from pipeline.edges.web.pages import PAGES, REQUEST_BYTES
 from pipeline.edges.web.server import BoundedWeb, bearer, bounded, one_a_turn
 
@@ -61,6 +62,7 @@ class FaustApp(faust.App):
         settings = ClientSettings.of(config)
         self.plane = Plane(config, self.metrics)
         self.plane_service = PlaneService(self)
+        self.feed = Feed(self)
         super().__init__(
             f"{config.name}-agents",
             broker=broker_urls(settings),
@@ -100,7 +102,8 @@ class FaustApp(faust.App):
             await super().on_first_start()
 
     async def on_stop(self) -> None:
-        """The plane ends first, so that slow agents take nothing of the time it has to commit."""
+        """The plane ends before the agents, so that slow ones take nothing of the time it has to commit."""
+        self.feed.close()
         await self.plane_service.stop()
         await super().on_stop()
 

@@ -11,8 +11,9 @@ from aiohttp import web
 from faust.web import View
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from pipeline.edges.web.assets import ASSETS
 from pipeline.edges.web.errors import HttpError, json_response
-from pipeline.edges.web.index import index
+from pipeline.edges.web.live import Live
 from pipeline.edges.web.reading import Query, Reader
 
 if TYPE_CHECKING:
@@ -34,14 +35,6 @@ class _Page(View):
     @property
     def reader(self) -> Reader:
         return Reader(self.host.plane)
-
-
-class Index(_Page):
-    """What this worker is, for people."""
-
-    async def get(self, request: web.Request) -> web.Response:
-        """An HTML page that needs nothing from elsewhere."""
-        return web.Response(text=index(self.host.config, self.reader.tables()), content_type="text/html")
 
 
 class Livez(_Page):
@@ -119,7 +112,8 @@ class Read(_Page):
 _READ = 'send {"operator": "NAME", "query": [NUMBER, ...]}'
 
 PAGES: Mapping[str, type[View]] = {
-    "/": Index,
+    **ASSETS,
+    "/live": Live,
     "/livez": Livez,
     "/readyz": Readyz,
     "/metrics": MetricsPage,

@@ -135,7 +135,7 @@ class Reader:
 
     async def _elsewhere(self, table: Table, tasks: list[Task]) -> HttpError:
         """The key may be in a partition of another member: nobody but the producer knows in which."""
-        owners = await self._others()
+        owners = await self.others()
         held = ", ".join(str(task.tp.partition) for task in tasks) or "none"
         return HttpError(
             HTTPStatus.MISDIRECTED_REQUEST,
@@ -144,7 +144,7 @@ class Reader:
             owners=owners,
         )
 
-    async def _others(self) -> list[str]:
+    async def others(self) -> list[str]:
         """Where the other members of the group serve HTTP, as far as they can be asked for."""
         world = self._plane.world
         assert world is not None, "the plane is started"

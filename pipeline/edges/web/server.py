@@ -14,6 +14,7 @@ from faust.web.drivers.aiohttp import Web
 from mode.utils.logging import get_logger
 
 from pipeline.core.decode import MAX_KEY_BYTES
+from pipeline.edges.web.assets import ASSETS
 from pipeline.edges.web.errors import HttpError, json_response
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ PATH_BYTES = 3 * MAX_KEY_BYTES + 1024
 _LINE_BYTES = PATH_BYTES + 4096
 """What is longer is not even read to its end. In between is what gets a polite answer."""
 
-_OPEN = frozenset({"/livez", "/readyz"})
-"""What whoever keeps a process alive asks, and tells nothing of what is folded."""
+_OPEN = frozenset({"/livez", "/readyz", *ASSETS})
+"""What whoever keeps a process alive asks, and the page that asks for the token: nothing of what is folded is told."""
 
 # The server's own words on a request that is no HTTP are a traceback each, and anyone may send such requests.
 _QUIET = logging.getLogger("pipeline.edges.web.rubbish")
