@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: demo test lint audit bench bench-operators bench-repartition bench-keys compare-faust reference notebook dashboards \
-  docs-check mutants mutants-commit fuzz soak lock clean
+  live-page docs-check mutants mutants-commit fuzz soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -49,6 +49,10 @@ reference: $(READY)
 # The example notebook with what its cells give: on a Kafka of its own, without Jupyter.
 notebook: $(READY)
 	$(BIN)/python -m scripts.notebook
+
+# Pictures of the live page, of the demonstration in a Chromium.
+live-page: $(READY)
+	$(BIN)/python -m scripts.pictures.live_page
 
 # What Grafana and Prometheus load, made from the code too.
 dashboards: $(READY)

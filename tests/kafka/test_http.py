@@ -96,14 +96,6 @@ def test_keys_of_a_table_by_pages_and_by_prefix(site: Site) -> None:
     assert keys("?limit=0") == []
 
 
-def test_the_page_for_people_asks_nothing_of_other_hosts(site: Site) -> None:
-    status, page = site.ask("/")
-    assert status == 200
-    assert f"<h1>{site.name}</h1>" in page
-    assert "http://" not in page
-    assert "https://" not in page
-
-
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
