@@ -84,9 +84,9 @@ class Feed:
             why = "this worker stops" if self._closed else f"{CONNECTIONS} pages are connected to this worker"
             raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, why, "close one that nobody looks at, or ask again later")
         response = web.StreamResponse(headers=_HEADERS)
-        if request.method == "HEAD":
+        if request.method == "HEAD" or request.transport is None:
             return response
-        transport = cast("asyncio.Transport", request.transport)
+        transport = request.transport
         with self._connection(transport, asked):
             try:
                 await response.prepare(request)
@@ -139,19 +139,19 @@ class Feed:
                     self._asks.cancel()
 
     async def _stream(self, response: web.StreamResponse, transport: asyncio.Transport, asked: Set[Key]) -> None:
-        await _write(response, b"retry: 1000\n\n" + self._status_now())
-        await self._look_up()
-        seen, told = 0, time.monotonic()
+        looked: Mapping[TopicPartition, Partition] = {}
+        seen, told, frame = 0, -STATUS_SECONDS, b"retry: 1000\n\n"
         while not transport.is_closing():
-            frame = b""
+            if time.monotonic() - told >= STATUS_SECONDS:
+                frame += self._status_now()
+                told = time.monotonic()
+                looked = await self._look_up(looked)
             if self._board.change > seen:
                 news, seen = self._board.news(seen, asked)
-                frame = _event("rows", {"time": time.time(), "tables": news})
-            if time.monotonic() - told >= STATUS_SECONDS:
-                told = time.monotonic()
-                frame += self._status_now()
+                frame += _event("rows", {"time": time.time(), "tables": news})
             if frame:
                 await _write(response, frame)
+                frame = b""
             await asyncio.sleep(FRAME_SECONDS)
 
     def _status_now(self) -> bytes:
@@ -170,10 +170,14 @@ class Feed:
         except Exception:
             log.exception("the live page can't show a commit of %s-%s", tp.topic, tp.partition)
 
-    async def _look_up(self) -> None:
-        """Show what was committed before anybody was connected: what is asked for, and what moved last."""
+    async def _look_up(self, looked: Mapping[TopicPartition, Partition]) -> Mapping[TopicPartition, Partition]:
+        """Show what was committed before: what is asked for and what moved last, of partitions not ``looked`` at yet.
+
+        Returns those that have been now, which are also those restored since the last look.
+        """
+        here = {tp: task.partition for tp, task in self._host.plane.tasks.items() if task.partition is not None}
         moved: defaultdict[str, list[tuple[float, TopicPartition, Record]]] = defaultdict(list)
-        for task in list(self._host.plane.tasks.values()):
+        for task in [task for tp, task in self._host.plane.tasks.items() if looked.get(tp) is not here.get(tp)]:
             committed, found = task.committed, await self._read(task)
             for table, records in found.items():
                 self._board.answer(table, task.tp, [record for _, record in records])
@@ -183,6 +187,7 @@ class Feed:
         for table, all_moved in moved.items():
             for _, tp, record in nlargest(SHOWN, all_moved, key=itemgetter(0)):
                 self._board.show(table, tp, [record])
+        return here
 
     async def _read(self, task: Task) -> Found:
         wanted = {
