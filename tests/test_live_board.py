@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from typing import Any
 
@@ -11,8 +12,7 @@ from aiokafka import TopicPartition
 
 from pipeline.core.partition import Cut
 from pipeline.core.table import Append, Counts
-from pipeline.edges.web import board as module
-from pipeline.edges.web.board import FRAME_BYTES, RECORD_BYTES, SHOWN, Board
+from pipeline.edges.web.board import FRAME_BYTES, QUIET_SECONDS, RECORD_BYTES, SHOWN, Board
 
 HERE, THERE = TopicPartition("events", 0), TopicPartition("events", 1)
 
@@ -57,12 +57,12 @@ def test_few_keys_are_shown_unasked_and_the_same_as_long_as_they_move(
     board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     first = [(f"first {n}", 1.0) for n in range(SHOWN)]
     board.committed(HERE, cut(*first))
     board.committed(HERE, cut(*((f"later {n}", 1.0) for n in range(10_000))))
     assert sorted(news(board)[0]["keys"]) == sorted(key for key, _ in first)
-    now = module.QUIET_SECONDS + 1
+    now = QUIET_SECONDS + 1
     board.committed(HERE, cut(*first[1:]))
     board.committed(HERE, cut(("another", 1), ("one more", 1)))
     keys = news(board)[0]["keys"]

@@ -33,6 +33,7 @@ class Stream:
         self._connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         self._connection.request("GET", path, headers=headers)
         self.response: HTTPResponse = self._connection.getresponse()
+        self.shown: dict[tuple[str, str], dict[str, Any]] = {}
 
     def close(self) -> None:
         self.response.close()
@@ -46,25 +47,30 @@ class Stream:
             if field == "event":
                 name = value
             elif field == "data":
-                yield name, json.loads(value)
+                data = json.loads(value)
+                if name == "rows":
+                    records = ((table, r) for table, told in data["tables"].items() for r in told["records"])
+                    self.shown |= {(table, record["key"]): record for table, record in records}
+                yield name, data
 
-    def until(self, wanted: Callable[[str, Any], bool]) -> Any:
-        """The data of the first event that is wanted."""
+    def until(self, wanted: Callable[[str, Any], bool]) -> None:
+        """Read on to the first event that is wanted."""
         deadline = time.monotonic() + PATIENCE
         for name, data in self.events():
             if wanted(name, data):
-                return data
+                return
             assert time.monotonic() < deadline, "not in time"
         raise AssertionError("the stream ended")
 
-    def record(self, table: str, wanted: Callable[[dict[str, Any]], bool]) -> Any:
-        """The first frame that has such a record of a table."""
-        return self.until(
-            lambda name, data: (
-                name == "rows"
-                and any(wanted(record) for record in data["tables"].get(table, {"records": ()})["records"])
-            )
-        )
+    def until_shown(self, table: str, key: str, **fields: object) -> None:
+        """Read on until a key was told of with these fields."""
+
+        def told() -> bool:
+            record = self.shown.get((table, key))
+            return record is not None and fields.items() <= record.items()
+
+        if not told():
+            self.until(lambda name, data: told())
 
 
 @contextmanager
@@ -107,15 +113,15 @@ def test_what_is_committed_arrives(site: Site) -> None:
     with stream(site.port, "/live?table=player&key=ada&table=player&key=base64:%2FwA%3D") as live:
         for games in (1, 2):
             site.send("scores", [(key, {"score": 10 * games}) for key in (b"ada", b"\xff\x00")])
-            live.record("player", lambda record, n=games: (record["key"], record["games"]) == ("ada", n))  # type: ignore[misc]
-        live.record("player", lambda record: record["key"] == "base64:/wA=")
+            live.until_shown("player", "ada", games=games)
+        live.until_shown("player", "base64:/wA=", games=2)
         live.until(lambda name, data: name == "status" and data["streams"]["scores"]["events"] >= 4)
 
 
 def test_a_key_that_is_asked_for_is_shown_though_it_does_not_move(site: Site) -> None:
     for _ in range(2):
         with stream(site.port, "/live?table=player&key=early+0") as live:
-            live.record("player", lambda record: record["key"] == "early 0")
+            live.until_shown("player", "early 0")
 
 
 def test_events_that_are_refused_are_counted(site: Site) -> None:

@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -80,14 +79,13 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium(installed("chromium", "chromium")) as started:
-        yield started
+def executable() -> str:
+    return installed("chromium", "chromium")
 
 
 @pytest.fixture(scope="module")
-def site(browser: Browser, kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A worker with few keys, among them some that would do harm; the browser first, for without it all is skipped."""
+def site(executable: str, kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A worker with few keys, among them some that would do harm."""
     port = free_ports()
     site = Site(kafka, tmp_path_factory.mktemp("page"), f"page-{port}", port)
     site.make_sources()
@@ -98,6 +96,22 @@ def site(browser: Browser, kafka: str, tmp_path_factory: pytest.TempPathFactory)
         yield site
         code, said = end(worker)
         assert code == 0, said
+
+
+@pytest.fixture(scope="module")
+def guarded(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Site:
+    """A pipeline of which no worker runs yet."""
+    port = free_ports()
+    site = Site(kafka, tmp_path_factory.mktemp("guarded"), f"guarded-{port}", port)
+    site.make_sources()
+    return site
+
+
+@pytest.fixture(scope="module")
+def browser(executable: str, site: Site, guarded: Site) -> Iterator[Browser]:
+    """Started last: while Playwright drives it, nothing else can run a loop of events in this thread."""
+    with chromium(executable) as started:
+        yield started
 
 
 @pytest.fixture
@@ -202,7 +216,7 @@ def test_it_can_be_paused(site: Site, opened: Callable[..., Watched]) -> None:
     watched = opened("/?table=player&key=paused")
     site.send("scores", [(b"paused", {"score": 1})])
     expect(watched.cell("paused", "games")).to_have_text("1")
-    pause = watched.page.get_by_role("button", name="Pause")
+    pause = watched.page.get_by_role("button", name="Pause", exact=True)
     pause.click()
     expect(watched.page.locator("#state")).to_have_text("paused")
     site.send("scores", [(b"paused", {"score": 1})])
@@ -221,12 +235,11 @@ def test_an_address_with_a_table_that_is_gone_is_mended(browser: Browser, site: 
 
 
 def test_it_asks_for_the_token_waits_for_the_worker_and_says_why_that_is_not_ready(
-    browser: Browser, kafka: str, tmp_path: Path, topic_prefix: str
+    browser: Browser, guarded: Site
 ) -> None:
-    site = Site(kafka, tmp_path, topic_prefix, free_ports())
-    site.make_sources()
+    site = guarded
     config = site.file.read_text().replace("[app]\n", f'[app]\nhttp_token = "{TOKEN}"\n')
-    unreachable = config.replace(kafka, f"127.0.0.1:{free_ports()}").replace(
+    unreachable = config.replace(site.brokers, f"127.0.0.1:{free_ports()}").replace(
         'start_timeout = "5s"', 'start_timeout = "60s"'
     )
     site.file.write_text(config)
@@ -235,11 +248,11 @@ def test_it_asks_for_the_token_waits_for_the_worker_and_says_why_that_is_not_rea
         with site.running() as worker:
             watched = opener(f"http://127.0.0.1:{site.port}/")
             page, state = watched.page, watched.page.locator("#state")
-            page.get_by_label("Token").fill("another")
+            page.get_by_role("textbox", name="Token").fill("another")
             page.keyboard.press("Enter")
             expect(page.get_by_role("alert")).to_have_text("That is not its token.")
             watched.check_axe()
-            page.get_by_label("Token").fill(TOKEN)
+            page.get_by_role("textbox", name="Token").fill(TOKEN)
             page.keyboard.press("Enter")
             expect(watched.cell("player 1", "average")).to_have_text("1")
             expect(page.get_by_role("link", name="metrics")).to_be_hidden()

@@ -254,7 +254,14 @@ function refresh() {
     group.firstChild.after(...values);
     draw(group.querySelector("svg"), series.get(operator));
   }
-  if (asked !== null && performance.now() - asked.at > ASK_AGAIN) answer();
+  if (asked !== null && asked.record !== record) answerSoon(asked, record);
+}
+
+/** The memory has changed since it was asked: ask again, but once a second at most. */
+function answerSoon(question, record) {
+  question.record = record;
+  clearTimeout(question.timer);
+  question.timer = setTimeout(() => asked === question && answer(), question.at + ASK_AGAIN - performance.now());
 }
 
 async function answer() {
@@ -282,7 +289,7 @@ byId("ask").addEventListener("submit", (event) => {
     showAnswer(`it takes ${length === 1 ? "a number" : `${length} numbers`}, by commas`);
     return;
   }
-  asked = { operator: byId("ask-operator").value, query: numbers, at: 0 };
+  asked = { operator: byId("ask-operator").value, query: numbers, at: 0, record: opened.record };
   answer();
 });
 byId("keep").addEventListener("click", () => {
