@@ -63,15 +63,19 @@ export function sparkline(width, height) {
   return svg;
 }
 
-/** Draw a series from its oldest to its newest value, which is marked. */
-export function draw(svg, series) {
+/**
+ * Draw a series from its oldest to its newest value, which is marked; `from` is a value that the scale begins with.
+ *
+ * Each line has a scale of its own: how it moves is what is seen, the numbers stand beside it.
+ */
+export function draw(svg, series, from = Infinity) {
   const { width, height } = svg.viewBox.baseVal;
-  const all = series.flat();
-  const low = Math.min(...all), high = Math.max(...all);
   const x = (i) => PAD + (width - 2 * PAD) * (series.length > 1 ? i / (series.length - 1) : 1);
-  const y = (value) => height - PAD - (height - 2 * PAD) * (high > low ? (value - low) / (high - low) : 0.5);
   const shapes = (series.at(-1) ?? []).flatMap((newest, line) => {
-    const points = series.map((values, i) => `${x(i).toFixed(1)},${y(values[line]).toFixed(1)}`);
+    const values = series.map((each) => each[line]);
+    const low = Math.min(from, ...values), high = Math.max(...values);
+    const y = (value) => height - PAD - (height - 2 * PAD) * (high > low ? (value - low) / (high - low) : 0.5);
+    const points = values.map((value, i) => `${x(i).toFixed(1)},${y(value).toFixed(1)}`);
     return [
       shape("polyline", { points: points.join(" "), class: `line line-${line}` }),
       shape("circle", { cx: x(series.length - 1), cy: y(newest), r: 2.2, class: `dot line-${line}` }),

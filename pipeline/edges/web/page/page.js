@@ -124,7 +124,7 @@ function showFigure(name, text, drawn = null, more = "") {
     return;
   }
   remember(series, drawn);
-  draw(spark, series);
+  draw(spark, series, 0);
   if (!spark.parentNode) below.append(spark);
 }
 
