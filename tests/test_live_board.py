@@ -118,6 +118,7 @@ def test_a_dropped_key_leaves(board: Board) -> None:
     board.committed(HERE, cut(("a", None), ("b", None)))
     told, _ = news(board, upto, asked)
     assert (told["keys"], told["values"]) == ([], {})
+    assert board.room("table") == SHOWN
 
 
 def test_keys_of_a_partition_that_is_another_workers_leave(board: Board) -> None:

@@ -162,7 +162,8 @@ def test_it_shows_what_is_committed_and_how_it_moves(site: Site, opened: Callabl
     line = watched.row("ada").locator("td").nth(1).locator("polyline").get_attribute("points") or ""
     assert len(line.split()) == 3
     assert len(set(re.findall(r",(\S+)", line))) == 3
-    expect(watched.page.locator("#figures")).to_contain_text("Events a second")
+    drawn = watched.page.locator("#figures div", has_text="Events a second").locator("polyline")
+    expect(drawn).to_have_attribute("points", re.compile(r"\S+ \S+"))
     assert watched.page.title() == f"{site.name} – streamfold"
     # What is kept is in the address: whoever opens that sees it too.
     again = opened(watched.page.url.partition(str(site.port))[2])
@@ -262,10 +263,13 @@ def test_it_asks_for_the_token_waits_for_the_worker_and_says_why_that_is_not_rea
         with process([*STREAMFOLD, "run", str(site.file)]) as worker:
             expect(state).to_have_text("not ready")
             expect(page.get_by_role("list", name="Why the worker is not ready")).to_have_text("starting")
+            page.reload()
+            expect(state).to_have_text("not ready")
             finish(worker)
         site.file.write_text(config)
         with site.running() as worker:
             expect(state).to_have_text("ready")
+            expect(watched.cell("player 2", "average")).to_have_text("2")
             site.send("scores", [(b"player 1", {"score": 3})])
             expect(watched.cell("player 1", "average")).to_have_text("2")
             assert TOKEN not in "".join(watched.asked)
