@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ import pytest
 from pipeline.edges.web.board import SHOWN
 from pipeline.edges.web.live import ASKED, CONNECTIONS
 from tests.fuzz.http import TROUBLE
-from tests.kafka.process import Site, end, free_ports, is_ready, process, until
+from tests.kafka.process import STREAMFOLD, Site, ask, end, free_ports, process, until
 from tests.programs import installed
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "live-page.md"
@@ -163,21 +162,6 @@ def test_only_so_many_are_served_at_a_time_and_those_that_go_make_room(site: Sit
     until(served, PATIENCE, "there is room again")
 
 
-def test_a_client_that_reads_nothing_holds_up_nobody(site: Site) -> None:
-    before = site.committed()
-    with socket.socket() as lazy, stream(site.port) as live:
-        lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-        lazy.connect(("127.0.0.1", site.port))
-        lazy.sendall(b"GET /live HTTP/1.1\r\nHost: h\r\n\r\n")
-        # Long keys, which each frame repeats, fill what the kernel keeps for a client that reads nothing.
-        keys = [f"{n}".encode() * 200 for n in range(SHOWN)]
-        for n in range(20):
-            site.send("scores", [(key, {"score": n}) for key in keys])
-            time.sleep(0.1)
-        until(lambda: site.committed() == before + 20 * len(keys), PATIENCE, "all committed")
-        live.until(lambda name, data: name == "status" and data["partitions"][0]["lag"] == 0)
-
-
 @pytest.mark.parametrize("language", ["sh", "python"])
 def test_the_page_about_it_shows_what_works(site: Site, language: str) -> None:
     site.send("scores", [(b"ada", {"score": 1})])
@@ -197,20 +181,31 @@ def test_head_ends_at_once(site: Site) -> None:
 
 
 def test_nothing_but_the_page_itself_is_told_without_the_token(kafka: str, tmp_path: Path, topic_prefix: str) -> None:
-    """And a worker that stops waits for none who look at it."""
-    site = Site(kafka, tmp_path, topic_prefix, free_ports())
+    """And workers name each other, wait for none who look at them when they stop, and tell those who look too early."""
+    site = Site(kafka, tmp_path, topic_prefix, free_ports(2))
     site.make_sources()
     site.file.write_text(site.file.read_text().replace("[app]\n", f'[app]\nhttp_token = "{TOKEN}"\n'))
-    with site.running() as worker:
+    site.send("scores", [(b"quiet", {"score": 1})])
+    with site.running("--workers", "2", ready=2) as worker:
         for path in ("/", "/page.js", "/page.css", "/icon.svg"):
             status, told = site.ask(path)
             assert status == 200
             assert site.name not in told
         assert site.ask("/live")[0] == 401
         with stream(site.port, Authorization=f"Bearer {TOKEN}") as live:
-            live.until(lambda name, data: name == "status" and data["ready"])
-            began = time.monotonic()
+            other = [f"127.0.0.1:{site.port + 1}"]
+            live.until(lambda name, data: name == "status" and data["workers"] == other)
+            until(lambda: site.committed() == 1, PATIENCE, "all committed", worker)
             code, said = end(worker)
             assert code == 0, said
-            assert time.monotonic() - began < PATIENCE
-            assert not is_ready(site.port)
+    with process([*STREAMFOLD, "run", str(site.file)]) as worker:
+        until(lambda: answers(site.port), PATIENCE, "it serves HTTP", worker)
+        with stream(site.port, Authorization=f"Bearer {TOKEN}") as live:
+            live.until_shown("player", "quiet", games=1)
+
+
+def answers(port: int) -> bool:
+    try:
+        return ask(port, "/livez")[0] == 200
+    except OSError:
+        return False

@@ -202,9 +202,9 @@ class Feed:
     async def _ask_group(self) -> None:
         """Until cancelled, ask the group where the other workers are."""
         while True:
-            if self._host.plane.world is not None:
+            if started := self._host.plane.world is not None:
                 self._workers = await Reader(self._host.plane).others()
-            await asyncio.sleep(_GROUP_SECONDS)
+            await asyncio.sleep(_GROUP_SECONDS if started else STATUS_SECONDS)
 
 
 def _committed_of(partition: Partition, committed: int, wanted: Mapping[str, tuple[Sequence[bytes], int]]) -> Found:
