@@ -5,77 +5,21 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
-from http.client import HTTPConnection, HTTPResponse
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipeline.edges.web.board import SHOWN
 from pipeline.edges.web.live import ASKED, CONNECTIONS
 from tests.fuzz.http import TROUBLE
+from tests.kafka.live_stream import PATIENCE, stream
 from tests.kafka.process import STREAMFOLD, Site, ask, end, free_ports, process, until
 from tests.programs import installed
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "live-page.md"
-PATIENCE = 30.0
 TOKEN = "a-token-for-the-live-page"
-
-
-class Stream:
-    """The events of one connection, as they come."""
-
-    def __init__(self, port: int, path: str = "/live", **headers: str) -> None:
-        self._connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-        self._connection.request("GET", path, headers=headers)
-        self.response: HTTPResponse = self._connection.getresponse()
-        self.shown: dict[tuple[str, str], dict[str, Any]] = {}
-
-    def close(self) -> None:
-        self.response.close()
-        self._connection.close()
-
-    def events(self) -> Iterator[tuple[str, Any]]:
-        """Name and data of each event, without end."""
-        name = ""
-        while line := self.response.readline():
-            field, _, value = line.decode().rstrip("\n").partition(": ")
-            if field == "event":
-                name = value
-            elif field == "data":
-                data = json.loads(value)
-                if name == "rows":
-                    records = ((table, r) for table, told in data["tables"].items() for r in told["records"])
-                    self.shown |= {(table, record["key"]): record for table, record in records}
-                yield name, data
-
-    def until(self, wanted: Callable[[str, Any], bool]) -> None:
-        """Read on to the first event that is wanted."""
-        deadline = time.monotonic() + PATIENCE
-        for name, data in self.events():
-            if wanted(name, data):
-                return
-            assert time.monotonic() < deadline, "not in time"
-        raise AssertionError("the stream ended")
-
-    def until_shown(self, table: str, key: str, **fields: object) -> None:
-        """Read on until a key was told of with these fields."""
-
-        def told() -> bool:
-            record = self.shown.get((table, key))
-            return record is not None and fields.items() <= record.items()
-
-        if not told():
-            self.until(lambda name, data: told())
-
-
-@contextmanager
-def stream(port: int, path: str = "/live", **headers: str) -> Iterator[Stream]:
-    with closing(Stream(port, path, **headers)) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +47,11 @@ def test_it_begins_with_the_status_and_what_was_committed_last(site: Site) -> No
     assert status["tables"]["machine"]["operators"] == {
         "memory": {"type": "LinearAttention", "query": {"length": 2, "fields": "k"}}
     }
-    assert [part["lag"] for part in status["partitions"]] == [0] * 5
+    assert [part["topic"].removeprefix(site.name) for part in status["partitions"]] == [".machine"] + [".scores"] * 4
     assert len(rows["tables"]["player"]["keys"]) == SHOWN
     assert all(record["games"] == 1 for record in rows["tables"]["player"]["records"])
+    with stream(site.port) as live:
+        live.until(lambda name, data: name == "status" and all(part["lag"] == 0 for part in data["partitions"]))
 
 
 def test_what_is_committed_arrives(site: Site) -> None:
@@ -181,21 +127,19 @@ def test_head_ends_at_once(site: Site) -> None:
 
 
 def test_nothing_but_the_page_itself_is_told_without_the_token(kafka: str, tmp_path: Path, topic_prefix: str) -> None:
-    """And workers name each other, wait for none who look at them when they stop, and tell those who look too early."""
-    site = Site(kafka, tmp_path, topic_prefix, free_ports(2))
+    """And a worker that stops waits for none who look at it, and tells those who look before it is ready."""
+    site = Site(kafka, tmp_path, topic_prefix, free_ports())
     site.make_sources()
     site.file.write_text(site.file.read_text().replace("[app]\n", f'[app]\nhttp_token = "{TOKEN}"\n'))
     site.send("scores", [(b"quiet", {"score": 1})])
-    with site.running("--workers", "2", ready=2) as worker:
+    with site.running() as worker:
         for path in ("/", "/page.js", "/page.css", "/icon.svg"):
             status, told = site.ask(path)
             assert status == 200
             assert site.name not in told
         assert site.ask("/live")[0] == 401
         with stream(site.port, Authorization=f"Bearer {TOKEN}") as live:
-            other = [f"127.0.0.1:{site.port + 1}"]
-            live.until(lambda name, data: name == "status" and data["workers"] == other)
-            until(lambda: site.committed() == 1, PATIENCE, "all committed", worker)
+            live.until_shown("player", "quiet", games=1)
             code, said = end(worker)
             assert code == 0, said
     with process([*STREAMFOLD, "run", str(site.file)]) as worker:
