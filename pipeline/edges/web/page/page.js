@@ -289,6 +289,7 @@ byId("ask").addEventListener("submit", (event) => {
     showAnswer(`it takes ${length === 1 ? "a number" : `${length} numbers`}, by commas`);
     return;
   }
+  byId("answer").scrollIntoView({ block: "nearest" });
   asked = { operator: byId("ask-operator").value, query: numbers, at: 0, record: opened.record };
   answer();
 });
