@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .PHONY: demo test lint audit bench bench-operators bench-repartition bench-keys bench-reads compare-faust reference notebook \
-  recording dashboards docs-check mutants mutants-commit fuzz soak lock clean
+  recording live-page dashboards docs-check mutants mutants-commit fuzz soak lock clean
 
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
@@ -58,6 +58,10 @@ notebook: $(READY)
 # The pictures of the terminal: commands that are asked while games go through a Kafka of their own. Best on an idle machine.
 recording: $(READY)
 	$(BIN)/python -m scripts.recording
+
+# Pictures of the live page, of the demonstration in a Chromium.
+live-page: $(READY)
+	$(BIN)/python -m scripts.pictures.live_page
 
 # What Grafana and Prometheus load, made from the code too.
 dashboards: $(READY)

@@ -169,14 +169,6 @@ def test_the_examples_of_the_reference_are_answered_so(site: Site) -> None:
             assert lasting(answer) == lasting(json.loads(shown)), url
 
 
-def test_the_page_for_people_asks_nothing_of_other_hosts(site: Site) -> None:
-    status, page = site.ask("/")
-    assert status == 200
-    assert f"<h1>{site.name}</h1>" in page
-    assert "http://" not in page
-    assert "https://" not in page
-
-
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [

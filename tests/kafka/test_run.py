@@ -17,6 +17,7 @@ from kafka import KafkaAdminClient
 from pipeline.edges.broker import EmbeddedKafka
 from pipeline.edges.host.worker import STOP_SECONDS
 from pipeline.edges.kafka.client import ClientSettings
+from tests.kafka.live_stream import stream
 from tests.kafka.process import STREAMFOLD, Site, ask, end, free_ports, is_ready, process, until
 
 EVENTS = [(f"player-{n % 40}".encode(), {"score": n}) for n in range(4_000)]
@@ -157,6 +158,9 @@ def test_two_workers_share_the_keys_and_answer_for_each_other(site: Site) -> Non
             done = site.streamfold("query", str(site.file), "player", f"player-{n}")
             assert done.returncode == 0, done.stderr
         assert site.streamfold("query", str(site.file), "player", "nobody").returncode == 1
+        for port, peer in ((site.port, site.port + 1), (site.port + 1, site.port)):
+            with stream(port) as live:
+                live.until(lambda _, data, peer=peer: data.get("workers") == [f"127.0.0.1:{peer}"])  # type: ignore[misc]
         assert end(crew)[0] == 0
 
 

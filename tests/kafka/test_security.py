@@ -321,7 +321,7 @@ def test_faust_and_every_command_work_and_show_no_secret(
             assert done.returncode == 0, done.stderr
             shown.append(done.stdout + done.stderr)
         until(lambda: "high averages 95.0" in log.read_text(), 60, "the alert", worker)
-        for path in ("/", "/metrics", "/tables", "/tables/player/high", "/nowhere"):
+        for path in ("/metrics", "/tables", "/tables/player/high", "/nowhere"):
             assert ask(site.port, path)[0] == 401
             shown.append(fetch(site.port, path, f"{MARKER}-token"))
         assert fetch(site.port, "/tables", f"{MARKER}-tokem") == fetch(site.port, "/tables", "")

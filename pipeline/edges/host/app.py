@@ -23,6 +23,7 @@ from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.metrics import Metrics
 from pipeline.edges.web.address import Address
+from pipeline.edges.web.live import Feed
 from pipeline.edges.web.pages import PAGES, REQUEST_BYTES
 from pipeline.edges.web.peers import Peers
 from pipeline.edges.web.server import BoundedWeb, Turns, bearer, bounded, explained
@@ -62,6 +63,7 @@ class FaustApp(faust.App):
         self.plane = Plane(config, self.metrics)
         self.plane_service = PlaneService(self)
         self.peers = Peers(self.plane)
+        self.feed = Feed(self)
         super().__init__(
             f"{config.name}-agents",
             broker=broker_urls(settings),
@@ -101,7 +103,8 @@ class FaustApp(faust.App):
             await super().on_first_start()
 
     async def on_stop(self) -> None:
-        """The plane ends first, so that slow agents take nothing of the time it has to commit."""
+        """The plane ends before the agents, so that slow ones take nothing of the time it has to commit."""
+        self.feed.close()
         await self.plane_service.stop()
         await self.peers.close()
         await super().on_stop()

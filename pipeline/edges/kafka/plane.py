@@ -34,7 +34,7 @@ from pipeline.edges.kafka.purge import purge
 from pipeline.edges.kafka.task import Phase, Task
 from pipeline.edges.kafka.topics import prepare
 from pipeline.edges.kafka.watch import Watch
-from pipeline.edges.kafka.world import World
+from pipeline.edges.kafka.world import Listener, World
 from pipeline.edges.metrics import Metrics
 from pipeline.errors import KafkaStateError
 
@@ -58,12 +58,13 @@ STOP_SECONDS = 9.0
 
 
 class Plane:
-    """One worker's share of the app."""
+    """One worker's share of the app. ``listeners`` are told of each commit; add to them and take away at any time."""
 
     def __init__(self, app: App, metrics: Metrics) -> None:
         self.app = rewritten(app)
         self.metrics = metrics
         self.tasks: dict[TopicPartition, Task] = {}
+        self.listeners: list[Listener] = []
         self.settings = ClientSettings.of(app)
         self.world: World | None = None
         self.watch: Watch | None = None
@@ -99,6 +100,7 @@ class Plane:
             topics=topics,
             metrics=self.metrics,
             siblings=self.siblings,
+            listeners=self.listeners,
             crash=self.crash,
         )
         self.watch = Watch(self)

@@ -339,6 +339,8 @@ class Task:
         self._retries.succeeded()
         self._restarts.succeeded()
         self._world.metrics.committed(self._stream.name, self.tp, cut, time.monotonic() - began)
+        for listener in self._world.listeners:
+            listener(self.tp, cut)
 
     async def _cut(self) -> Cut:
         """Step 1: a consistent copy. A fold and a cut exclude each other; what a broken fold left is never cut."""

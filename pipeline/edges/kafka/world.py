@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.config.model import App, Stream
-from pipeline.core.partition import Partition
+from pipeline.core.partition import Cut, Partition
 from pipeline.edges.kafka.admin import Admin, TopicInfo
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
@@ -22,6 +22,9 @@ from pipeline.edges.metrics import Metrics
 from pipeline.errors import RunError
 
 RESTORES_AT_ONCE = 4
+
+Listener = Callable[[TopicPartition, Cut], None]
+"""Is told of each cut that went through; it may raise nothing, and is as quick as a commit has to be."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,6 +43,7 @@ class World:
         topics: Mapping[str, TopicInfo],
         metrics: Metrics,
         siblings: Callable[[TopicPartition], Sequence[Partition]],
+        listeners: Collection[Listener],
         crash: Callable[[BaseException], None],
     ) -> None:
         self.app = app
@@ -49,6 +53,7 @@ class World:
         self.topics = dict(topics)
         self.metrics = metrics
         self.siblings = siblings
+        self.listeners = listeners
         self.deadlines = Deadlines()
         self.limits = {name: info.max_message_bytes for name, info in topics.items()}
         self.restores = asyncio.Semaphore(RESTORES_AT_ONCE)

@@ -15,10 +15,11 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from pipeline.core.config.model import Table
 from pipeline.edges.web import answers
+from pipeline.edges.web.assets import ASSETS
 from pipeline.edges.web.cursor import PATTERN, Cursor
 from pipeline.edges.web.errors import Absent, HttpError
 from pipeline.edges.web.formats import JSON, formats, respond, sent
-from pipeline.edges.web.index import index
+from pipeline.edges.web.live import Live
 from pipeline.edges.web.openapi import Operation, Parameter, document
 from pipeline.edges.web.peers import LOCAL, Question
 from pipeline.edges.web.proxy import Listing, passed_on
@@ -70,14 +71,6 @@ class _Page(View):
             question = Question(request.rel_url.raw_path, body=body, headers=formats(request))
             reply = await passed_on(self.host.peers, table, own, question)
             return web.Response(body=reply.body, status=reply.status, content_type=reply.content_type)
-
-
-class Index(_Page):
-    """What this worker is, for people."""
-
-    async def get(self, request: web.Request) -> web.Response:
-        """An HTML page that needs nothing from elsewhere."""
-        return web.Response(text=index(self.host.config, self.reader.tables()), content_type="text/html")
 
 
 class Livez(_Page):
@@ -169,7 +162,8 @@ class Read(_Page):
 _QUERY = 'send {"operator": "NAME", "query": [NUMBER, ...]}'
 
 PAGES: Mapping[str, type[View]] = {
-    "/": Index,
+    **ASSETS,
+    "/live": Live,
     "/livez": Livez,
     "/readyz": Readyz,
     "/metrics": Metrics,

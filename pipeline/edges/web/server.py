@@ -16,6 +16,7 @@ from mode.utils.logging import get_logger
 
 from pipeline.core.decode import MAX_KEY_BYTES
 from pipeline.core.secret import masked
+from pipeline.edges.web.assets import ASSETS
 from pipeline.edges.web.errors import HttpError
 from pipeline.edges.web.formats import respond
 
@@ -28,8 +29,8 @@ PATH_BYTES = 3 * MAX_KEY_BYTES + 1024
 _LINE_BYTES = PATH_BYTES + 4096
 """What is longer is not even read to its end. In between is what gets a polite answer."""
 
-_OPEN = frozenset({"/livez", "/readyz"})
-"""What whoever keeps a process alive asks, and tells nothing of what is folded."""
+_OPEN = frozenset({"/livez", "/readyz", *ASSETS})
+"""What whoever keeps a process alive asks, and the page that asks for the token: nothing of what is folded is told."""
 
 _MENDS = {
     HTTPStatus.NOT_FOUND: "GET /openapi.json tells what there is",
