@@ -250,7 +250,8 @@ def test_what_is_being_restored_is_503_with_progress(pair: Pair) -> None:
         if status == 503:
             assert answer["restoring"]
             assert {part["partition"] for part in answer["restoring"]} <= set(answer["missing"])
-            assert {part["remaining"] for part in answer["restoring"]} == {1_234}
+            # Only so many are restored at a time: of those that wait it is not known yet.
+            assert {part["remaining"] for part in answer["restoring"]} <= {1_234, None}
             assert "restoring: " in answer["error"]
             assert "records to go" in answer["error"]
     assert nobody[0] == 503, "it may be there"
