@@ -12,18 +12,21 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, median
 
 import click
 import msgspec
 import numpy as np
+import psutil
 from aiokafka import TopicPartition
 
 from bench.reads.readers import Met
 from bench.reads.source import KEYS
 from pipeline.core.config.load import load
 from pipeline.edges.bench.load import fill
-from pipeline.edges.bench.rounds import pipeline
+from pipeline.edges.bench.rounds import cpu_seconds, pipeline
 from pipeline.edges.broker import EmbeddedKafka
 from pipeline.edges.broker.ports import free_port
 from pipeline.edges.kafka.admin import Admin
@@ -53,6 +56,36 @@ _HOST = "127.0.0.1"
 _LOOK_SECONDS = 0.2
 _SETTLE_SECONDS = 3.0
 _READY_SECONDS = 60.0
+_CALM_SECONDS = 30.0
+_CALM_LAG = 0.25
+"""In seconds of the load: so much lag is that of commits under way."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A while: lags in seconds of the load, and how much of a core the worker took, and of all cores everybody."""
+
+    lags: Sequence[float]
+    worker: float
+    machine: float
+
+    @classmethod
+    def together(cls, windows: Sequence[Window]) -> Window:
+        """All of them as one."""
+        lags = [lag for window in windows for lag in window.lags]
+        return cls(lags, fmean(window.worker for window in windows), fmean(window.machine for window in windows))
+
+    @property
+    def lag(self) -> float:
+        """The median."""
+        return median(self.lags)
+
+    def __str__(self) -> str:
+        half, most, top = (np.percentile(self.lags, [50, 95, 100]) * 1000).tolist()
+        return (
+            f"lag of {half:,.0f} ms at the median, {most:,.0f} ms at 95 %, {top:,.0f} ms at most; "
+            f"the worker took {self.worker:.0%} of a core, everybody {self.machine:.0%} of the machine"
+        )
 
 
 class Load:
@@ -61,6 +94,8 @@ class Load:
     def __init__(self, stack: ExitStack, events: int, brokers: str | None) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamfold-bench-")))
         self._stack = stack
+        self._worker: Worker | None = None
+        self._rate = 0.0
         self._folder, self._config = folder, folder / "bench.toml"
         self._config.write_text(CONFIG, "utf-8")
         self._settings = ClientSettings(brokers or stack.enter_context(EmbeddedKafka()).address)
@@ -85,23 +120,38 @@ class Load:
 
     def begin(self, rate: float) -> None:
         """A worker runs, and so many events a second come, until the stack is left."""
-        worker = self._stack.enter_context(Worker(self._config, self._environment, self._folder))
-        worker.await_ready(f"http://{_HOST}:{self.port}", _READY_SECONDS)
+        self._rate = rate
+        self._worker = self._stack.enter_context(Worker(self._config, self._environment, self._folder))
+        self._worker.await_ready(f"http://{_HOST}:{self.port}", _READY_SECONDS)
         topic, count = self._parts[0].topic, str(len(self._parts))
         self._stack.enter_context(
             _process("bench.reads.source", self._settings.bootstrap_servers, topic, count, str(rate))
         )
         time.sleep(_SETTLE_SECONDS)
 
-    def lags(self, seconds: float) -> list[int]:
-        """Events that are there and not committed, look by look."""
-        lags, until = [], time.monotonic() + seconds
-        while time.monotonic() < until:
-            committed = self._admin.committed(self._app.group)
-            bounds = self._admin.all_bounds(self._parts)
-            lags.append(sum(bound.end - committed.get(tp, 0) for tp, bound in bounds.items()))
+    def watch(self, seconds: float) -> Window:
+        """What is so for a while."""
+        lags, began, cpu = [], time.monotonic(), self._cpu()
+        psutil.cpu_percent()
+        while time.monotonic() < began + seconds:
+            lags.append(self._lag() / self._rate)
             time.sleep(_LOOK_SECONDS)
-        return lags
+        return Window(lags, (self._cpu() - cpu) / (time.monotonic() - began), psutil.cpu_percent() / 100)
+
+    def calm(self) -> None:
+        """Wait, within a bound, until the lag of what was before is gone."""
+        deadline = time.monotonic() + _CALM_SECONDS
+        while self._lag() > self._rate * _CALM_LAG and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
+
+    def _cpu(self) -> float:
+        assert self._worker is not None, "it has begun"
+        return cpu_seconds(self._worker.pid) or 0.0
+
+    def _lag(self) -> int:
+        committed = self._admin.committed(self._app.group)
+        bounds = self._admin.all_bounds(self._parts)
+        return sum(bound.end - committed.get(tp, 0) for tp, bound in bounds.items())
 
 
 @contextmanager
@@ -113,16 +163,11 @@ def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def _with_readers(load: Load, reads: float, seconds: float) -> tuple[list[int], Met]:
+def _with_readers(load: Load, reads: float, seconds: float) -> tuple[Window, Met]:
     with _process("bench.reads.readers", str(load.port), str(reads), str(seconds)) as readers:
-        lags = load.lags(seconds)
+        window = load.watch(seconds)
         said, _ = readers.communicate(timeout=seconds + 60)
-    return lags, msgspec.json.decode(said, type=Met)
-
-
-def _percentiles(lags: Sequence[int]) -> str:
-    half, most, top = np.percentile(lags, [50, 95, 100])
-    return f"lag of {half:>7,.0f} events at the median, {most:>7,.0f} at 95 %, {top:>7,.0f} at most"
+    return window, msgspec.json.decode(said, type=Met)
 
 
 @click.command()
@@ -133,36 +178,37 @@ def _percentiles(lags: Sequence[int]) -> str:
     "--share", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Of its rate."
 )
 @click.option("--reads", type=click.FloatRange(min=1), default=1_000, show_default=True, help="A second.")
-@click.option("--seconds", type=click.FloatRange(min=1), default=15, show_default=True, help="Each time.")
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--seconds", type=click.FloatRange(min=1), default=10, show_default=True, help="Each time.")
+@click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--brokers", help="Another Kafka than the embedded one.")
 def command(*, events: int, share: float, reads: float, seconds: float, rounds: int, brokers: str | None) -> None:
     """Measure the largest load, then the lag at a share of it: quiet, and read from."""
     for library in ("kafka", "aiokafka"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    quiet, read, met = list[int](), list[int](), list[Met]()
+    quiet, read, met = list[Window](), list[Window](), list[Met]()
     with ExitStack() as stack:
         load = Load(stack, events, brokers)
         largest = load.largest()
-        rate = largest * share
-        click.echo(f"largest load {largest:,.0f} events a second; from now on {rate:,.0f} come")
-        load.begin(rate)
-        for number in range(rounds):
-            lags = load.lags(seconds)
-            click.echo(f"round {number + 1}, quiet: {_percentiles(lags)}")
-            quiet += lags
-            lags, seen = _with_readers(load, reads, seconds)
-            click.echo(
-                f"round {number + 1}, read:  {_percentiles(lags)}; {seen.answers / seen.seconds:,.0f} reads a second, "
-                f"answered within {seen.p50:.1f} ms at the median, {seen.p99:.1f} ms at 99 %, {seen.refused} refused"
-            )
-            read += lags
+        click.echo(f"largest load {largest:,.0f} events a second; from now on {largest * share:,.0f} come")
+        load.begin(largest * share)
+        for number in range(1, rounds + 1):
+            load.calm()
+            quiet.append(load.watch(seconds))
+            click.echo(f"round {number}, quiet: {quiet[-1]}")
+            load.calm()
+            window, seen = _with_readers(load, reads, seconds)
+            click.echo(f"round {number}, read:  {window}")
+            click.echo(f"                {seen}")
+            read.append(window)
             met.append(seen)
     a_second = sum(seen.answers for seen in met) / sum(seen.seconds for seen in met)
-    click.echo(f"quiet:  {_percentiles(quiet)}")
-    click.echo(f"read:   {_percentiles(read)}")
-    times = np.median(read) / np.median(quiet)
-    click.echo(f"{a_second:,.0f} reads a second at {share:.0%} of the largest load: {times:.2f} times the lag")
+    calm, busy = Window.together(quiet), Window.together(read)
+    click.echo(f"all, quiet: {calm}")
+    click.echo(f"all, read:  {busy}")
+    click.echo(
+        f"{a_second:,.0f} reads a second at {share:.0%} of the largest load: {busy.lag / calm.lag:.2f} times the lag, "
+        f"{(busy.worker - calm.worker) / a_second * 1e6:,.0f} microseconds of CPU a read"
+    )
 
 
 if __name__ == "__main__":

@@ -30,6 +30,12 @@ class Met(msgspec.Struct):
     p99: float
     most: float
 
+    def __str__(self) -> str:
+        return (
+            f"{self.answers / self.seconds:,.0f} reads a second, answered within {self.p50:.1f} ms at the median, "
+            f"{self.p99:.1f} ms at 99 %, {self.most:.0f} ms at most; {self.refused} refused"
+        )
+
 
 @dataclass
 class _Seen:
