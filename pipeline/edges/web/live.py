@@ -79,9 +79,11 @@ class Feed:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, until its client goes or the worker stops."""
         asked = self._asked(request)
-        if self._closed or len(self._open) >= CONNECTIONS:
-            why = "this worker stops" if self._closed else f"{CONNECTIONS} pages are connected to this worker"
-            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, why, "close one that nobody looks at, or ask again later")
+        if self._closed:
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, "this worker stops", "ask again when it runs")
+        if len(self._open) >= CONNECTIONS:
+            full = f"{CONNECTIONS} pages are connected to this worker"
+            raise HttpError(HTTPStatus.SERVICE_UNAVAILABLE, full, "close one that nobody looks at")
         response = web.StreamResponse(headers=_HEADERS)
         if request.method == "HEAD" or request.transport is None:
             return response
