@@ -91,6 +91,7 @@ class Demo:
             partitions = {topic: info.partitions for topic, info in topics.items()}
             outputs = stack.enter_context(_closing(Outputs(app, settings.for_kafka_python(), partitions)))
             worker.await_ready(board.page, _READY_SECONDS)
+            self.say(f"see it live at {board.page}")
             board.started = time.monotonic()
             self._watch(board, worker, feed, outputs)
             feed.stop()

@@ -25,7 +25,7 @@ def live(board: Board) -> RenderableType:
         _headline(board),
         Columns([_players(board), _stations(board)], padding=(0, 1)),
         Columns([_memories(board), _climate(board)], padding=(0, 1)),
-        Text(f"Kafka {board.address} · {board.page} · Ctrl-C ends all of it", style="dim"),
+        Text(f"Kafka {board.address} · live at {board.page} · Ctrl-C ends all of it", style="dim"),
     )
 
 
