@@ -19,7 +19,8 @@ _HEAD = """\
 
 Each worker serves what this page tells, on the address that `http` in `[app]` names. **Any worker answers for any
 key**: what it does not have it asks of those members of the group that may have it, all at once and within bounds, and
-passes their answer on. Who the members are is asked of Kafka, once a second at most. Nothing here changes anything.
+passes their answer on. Who the members are is asked of Kafka, once a second at most; workers on several machines need
+an address that the others reach. Nothing here changes anything.
 
 - `/` is a page for people. `/openapi.json` is this interface for programs, in OpenAPI 3.1; this page is made from it.
 - Answers are JSON, or MessagePack for those who send `Accept: application/msgpack` (`application/vnd.msgpack` and

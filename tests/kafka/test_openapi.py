@@ -100,5 +100,12 @@ def test_every_answer_is_one_of_those_that_the_document_tells_of(
     conforms()
 
 
+def test_the_document_is_one_of_openapi() -> None:
+    made = document(PAGES)
+    schemathesis.openapi.from_dict(made).validate()
+    pages_for_programs = set(PAGES) - {"/"}
+    assert set(made["paths"]) == {path.replace(":[^/]+", "") for path in pages_for_programs}
+
+
 def test_the_document_is_served_as_it_is_made(site: Site) -> None:
     assert ask(site.port, "/openapi.json") == (200, document(PAGES))
