@@ -21,7 +21,8 @@ from pipeline.edges.kafka.admin import Admin, TopicSpec
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.web.keys import segment_of
 from pipeline.edges.web.peers import LOCAL
-from tests.kafka.process import STREAMFOLD, Answer, Site, ask, free_ports, is_ready, process, until
+from tests.fuzz.http import TROUBLE
+from tests.kafka.process import STREAMFOLD, Answer, Site, ask, end, free_ports, is_ready, process, until
 
 TOKEN = "the-token-of-these-tests"
 PLAYERS = [f"player-{n}" for n in range(24)]
@@ -150,6 +151,9 @@ def pair(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]
         until(lambda: pair.tells_all(first) and pair.tells_all(second), 60, "both tell all", late)
         until(lambda: is_ready(first) and is_ready(second), 30, "both are ready", late)
         yield pair
+        for started in (late, worker):
+            code, said = end(started)
+            assert (code, TROUBLE.findall(said.encode())) == (0, []), said
 
 
 def test_any_worker_answers_for_any_key(pair: Pair) -> None:
