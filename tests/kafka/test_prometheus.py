@@ -95,22 +95,25 @@ def test_dead_letters_were_told_of_and_are_over(site: Site) -> None:
     until(lambda: not site.fired("StreamfoldDeadLetters"), 60, "the alert is over")
 
 
+async def steal(site: Site) -> None:
+    """Take the partition's transactions over: the worker is fenced with its next commit, and restores."""
+    thief = await TransactionalProducer.fence(
+        ClientSettings(site.kafka), transactional_id(site.name, TopicPartition(site.topic, 0))
+    )
+    await thief.close()
+    await asyncio.to_thread(site.load, 0.1)
+
+
 def test_a_fence_and_a_storm_of_rebalances_are_told_of(site: Site) -> None:
     """Somebody takes the partition's transactions over, and another member comes and goes."""
     wanted = {"StreamfoldFenced", "StreamfoldRebalanceStorm"}
-
-    async def steal() -> None:
-        name = transactional_id(site.name, TopicPartition(site.topic, 0))
-        thief = await TransactionalProducer.fence(ClientSettings(site.kafka), name)
-        await thief.close()
-        await asyncio.to_thread(site.load, 0.1)
 
     async def come_and_go() -> None:
         async with running(load(site.file, {})) as guest:
             await joined(lambda: guest.consumer.current_assignment() is not None, "the guest joined", guest)
 
     async def trouble() -> None:
-        await steal()
+        await steal(site)
         seen: set[str] = set()
         while not seen >= wanted:
             await come_and_go()
@@ -119,6 +122,18 @@ def test_a_fence_and_a_storm_of_rebalances_are_told_of(site: Site) -> None:
     assert not any(site.fired(alert) for alert in wanted)
     scenario(trouble)
     until(lambda: not any(site.fired(alert) for alert in wanted), 60, "the alerts are over")
+
+
+def test_state_that_is_rebuilt_again_and_again_is_told_of(site: Site) -> None:
+    async def trouble() -> None:
+        deadline = time.monotonic() + 90
+        while not site.fired("StreamfoldRestoreLoop"):
+            assert time.monotonic() < deadline, "the alert does not come"
+            await steal(site)
+
+    until(lambda: not site.fired("StreamfoldRestoreLoop"), 60, "what the tests before did is over")
+    scenario(trouble)
+    until(lambda: not site.fired("StreamfoldRestoreLoop"), 60, "the alert is over")
 
 
 def test_a_transaction_that_stays_open_upstream_is_told_of(site: Site) -> None:
