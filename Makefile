@@ -9,7 +9,7 @@ READY := .venv/.ready
 demo: $(READY)
 	$(BIN)/streamfold demo $(if $(SECONDS),--seconds $(SECONDS))
 
-# What needs no broker runs beside what waits for one.
+# In two lanes: most tests wait, for a broker or for a worker.
 test: $(READY)
 	$(BIN)/pytest --numprocesses 2
 

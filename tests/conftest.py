@@ -21,17 +21,19 @@ settings.register_profile("ci", settings.get_profile("default"), derandomize=Tru
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
-class BrokersApart(LoadScopeScheduling):  # type: ignore[misc]
-    """What needs no broker runs file by file beside all the rest, which goes one after the other."""
+class Lanes(LoadScopeScheduling):  # type: ignore[misc]
+    """Faults in one lane, all else that waits for a broker in another; what needs none by files, where room is."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return file if file.startswith(("tests/core/", "tests/operators/")) else "tests"
+        if file.startswith(("tests/core/", "tests/operators/")):
+            return file
+        return "faults" if file.startswith("tests/faults/") else "brokers"
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> BrokersApart:
-    """With ``--numprocesses``: never two tests at once that wait for a broker, or measure."""
-    return BrokersApart(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
+    """With ``--numprocesses``: a lane has a broker of its own, and goes through its tests one after the other."""
+    return Lanes(config, log)
 
 
 @pytest.fixture(scope="session")
