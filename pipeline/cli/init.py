@@ -109,11 +109,15 @@ def _kind(column: Column) -> str:
 
 
 def _warn(survey: Survey, plan: Plan) -> None:
-    """Of times that are not taken for one, and of what would become dead letters."""
+    """Of times and numbers that are not taken for such, and of what would become dead letters."""
     dates = [column.name for column in survey.columns if column.looks_like_date and column.time_unit is None]
     if dates and plan.time is None:
         cause = f"{_cut(dates[0])}: no time of the event, for it is not written like 2026-03-01T12:00:00Z"
         click.secho(f"{cause}: the time at which it is sent is taken", fg="yellow")
+    for column in survey.columns:
+        if column.has_decimal_commas:
+            cause = f"{_cut(column.name)}: no numbers, for they have a comma where a point is expected"
+            click.secho(f"{cause}: write 21.5 in place of 21,5", fg="yellow")
     for column in plan.values:
         if strays := column.strays:
             what = f"{len(strays):,} that is no number" if len(strays) == 1 else f"{len(strays):,} that are no numbers"

@@ -30,6 +30,7 @@ _KEY_WORDS = {
 }
 _COUNTING_WORDS = {"id", "index", "no", "nr", "number", "row"}
 _CALENDAR = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}")
+_COMMA = re.compile(r"[-+]?\d+,\d+")
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
@@ -85,13 +86,18 @@ class Column:
         return bool(self.values) and all(_CALENDAR.match(str(value)) for value in self.values)
 
     @property
+    def has_decimal_commas(self) -> bool:
+        """Whether its values are numbers as they are written where the comma stands before the fraction."""
+        return bool(self.values) and all(isinstance(value, str) and _COMMA.fullmatch(value) for value in self.values)
+
+    @property
     def looks_like_key(self) -> bool:
         """Whether its values come again and again: text, or integers that the name calls a key."""
         if not self.is_key or 2 * len(set(map(str, self.values))) > len(self.values):
             return False
         if not self.strays:
             return bool(self.words & _KEY_WORDS)
-        return not self.looks_like_time and not self.looks_like_date
+        return not (self.looks_like_time or self.looks_like_date or self.has_decimal_commas)
 
     @property
     def looks_like_value(self) -> bool:

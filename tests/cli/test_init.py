@@ -179,6 +179,13 @@ def test_a_time_that_is_written_otherwise_is_told(written: str) -> None:
     assert "no time of the event" not in init("--from", "kiln.csv", kiln_csv=KILN).stdout
 
 
+def test_numbers_with_a_decimal_comma_are_told() -> None:
+    result = init("--from", "a.csv", a_csv="room;celsius;watts\nhall;21,5;3\nhall;21,5;4\n")
+    assert "celsius: no numbers, for they have a comma where a point is expected" in result.stdout
+    assert kept("a.toml") == ("room", None, None, means("watts"))
+    assert "a comma" not in init("--from", "kiln.csv", kiln_csv=KILN).stdout
+
+
 def test_of_a_long_file_only_the_beginning_is_read() -> None:
     result = init("--from", "long.csv", long_csv="x\n" + "1\n" * 1_000 + "not,csv\n")
     assert "looked at the first 1,000 events" in result.stdout
