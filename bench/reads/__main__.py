@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import subprocess
@@ -11,7 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median
@@ -23,10 +22,8 @@ import psutil
 from aiokafka import TopicPartition
 
 from bench.reads.readers import Met
-from bench.reads.source import KEYS
 from pipeline.core.config.load import load
-from pipeline.edges.bench.load import fill
-from pipeline.edges.bench.rounds import cpu_seconds, pipeline
+from pipeline.edges.bench.rounds import cpu_seconds
 from pipeline.edges.broker import EmbeddedKafka
 from pipeline.edges.broker.ports import free_port
 from pipeline.edges.kafka.admin import Admin
@@ -57,6 +54,7 @@ _LOOK_SECONDS = 0.2
 _SETTLE_SECONDS = 3.0
 _READY_SECONDS = 60.0
 _CALM_SECONDS = 30.0
+_FULL_SPEED = 1e9
 _CALM_LAG = 0.25
 """In seconds of the load: so much lag is that of commits under way."""
 
@@ -91,10 +89,9 @@ class Window:
 class Load:
     """A worker, and events that come to it."""
 
-    def __init__(self, stack: ExitStack, events: int, brokers: str | None) -> None:
+    def __init__(self, stack: ExitStack, brokers: str | None) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamfold-bench-")))
         self._stack = stack
-        self._worker: Worker | None = None
         self._rate = 0.0
         self._folder, self._config = folder, folder / "bench.toml"
         self._config.write_text(CONFIG, "utf-8")
@@ -110,24 +107,27 @@ class Load:
         make_sources(self._admin, self._app)
         (stream,) = self._app.streams.values()
         self._parts = [TopicPartition(stream.topic, number) for number in range(stream.partitions)]
-        asyncio.run(fill(self._settings, stream.topic, stream.partitions, events, KEYS))
+        self._worker = stack.enter_context(Worker(self._config, self._environment, self._folder))
+        self._worker.await_ready(f"http://{_HOST}:{self.port}", _READY_SECONDS)
 
-    def largest(self) -> float:
-        """Events a second where they lie ready."""
-        ends = {tp: bound.end for tp, bound in self._admin.all_bounds(self._parts).items()}
-        with Worker(self._config, self._environment, self._folder) as worker:
-            return pipeline(worker, self._app.group, self._admin, ends).rate
+    def largest(self, seconds: float) -> float:
+        """Events a second that are committed for a while, as the source sends all that this machine lets it."""
+        with self._source(_FULL_SPEED):
+            time.sleep(_SETTLE_SECONDS)
+            began, before = time.monotonic(), self._committed()
+            time.sleep(seconds)
+            return (self._committed() - before) / (time.monotonic() - began)
 
     def begin(self, rate: float) -> None:
-        """A worker runs, and so many events a second come, until the stack is left."""
+        """So many events a second come, until the stack is left."""
         self._rate = rate
-        self._worker = self._stack.enter_context(Worker(self._config, self._environment, self._folder))
-        self._worker.await_ready(f"http://{_HOST}:{self.port}", _READY_SECONDS)
-        topic, count = self._parts[0].topic, str(len(self._parts))
-        self._stack.enter_context(
-            _process("bench.reads.source", self._settings.bootstrap_servers, topic, count, str(rate))
-        )
+        self.calm()
+        self._stack.enter_context(self._source(rate))
         time.sleep(_SETTLE_SECONDS)
+
+    def _source(self, rate: float) -> AbstractContextManager[object]:
+        topic, count = self._parts[0].topic, str(len(self._parts))
+        return _process("bench.reads.source", self._settings.bootstrap_servers, topic, count, str(rate))
 
     def watch(self, seconds: float) -> Window:
         """What is so for a while."""
@@ -145,8 +145,10 @@ class Load:
             time.sleep(_LOOK_SECONDS)
 
     def _cpu(self) -> float:
-        assert self._worker is not None, "it has begun"
         return cpu_seconds(self._worker.pid) or 0.0
+
+    def _committed(self) -> int:
+        return sum(self._admin.committed(self._app.group).values())
 
     def _lag(self) -> int:
         committed = self._admin.committed(self._app.group)
@@ -172,23 +174,20 @@ def _with_readers(load: Load, reads: float, seconds: float) -> tuple[Window, Met
 
 @click.command()
 @click.option(
-    "--events", type=click.IntRange(min=1_000), default=1_000_000, show_default=True, help="Of the first pass."
-)
-@click.option(
-    "--share", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Of its rate."
+    "--share", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Of the largest load."
 )
 @click.option("--reads", type=click.FloatRange(min=1), default=1_000, show_default=True, help="A second.")
 @click.option("--seconds", type=click.FloatRange(min=1), default=10, show_default=True, help="Each time.")
 @click.option("--rounds", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--brokers", help="Another Kafka than the embedded one.")
-def command(*, events: int, share: float, reads: float, seconds: float, rounds: int, brokers: str | None) -> None:
+def command(*, share: float, reads: float, seconds: float, rounds: int, brokers: str | None) -> None:
     """Measure the largest load, then the lag at a share of it: quiet, and read from."""
     for library in ("kafka", "aiokafka"):
         logging.getLogger(library).setLevel(logging.ERROR)
     quiet, read, met = list[Window](), list[Window](), list[Met]()
     with ExitStack() as stack:
-        load = Load(stack, events, brokers)
-        largest = load.largest()
+        load = Load(stack, brokers)
+        largest = load.largest(seconds)
         click.echo(f"largest load {largest:,.0f} events a second; from now on {largest * share:,.0f} come")
         load.begin(largest * share)
         for number in range(1, rounds + 1):
@@ -206,7 +205,8 @@ def command(*, events: int, share: float, reads: float, seconds: float, rounds: 
     click.echo(f"all, quiet: {calm}")
     click.echo(f"all, read:  {busy}")
     click.echo(
-        f"{a_second:,.0f} reads a second at {share:.0%} of the largest load: {busy.lag / calm.lag:.2f} times the lag, "
+        f"{a_second:,.0f} reads a second at {share:.0%} of the largest load: a lag of {busy.lag * 1000:,.0f} ms beside "
+        f"{calm.lag * 1000:,.0f} ms without them at the median, "
         f"{(busy.worker - calm.worker) / a_second * 1e6:,.0f} microseconds of CPU a read"
     )
 
