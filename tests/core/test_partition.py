@@ -110,6 +110,19 @@ def test_a_cut_is_a_copy_that_later_folds_do_not_change() -> None:
     assert games(one.cut()) == [3, 4]
 
 
+def test_counts_are_of_all_folds_since_the_last_cut_and_of_these_alone() -> None:
+    one = partition(table())
+    one.fold(batch({"x": 1}, b"bad"))
+    one.fold(batch({"x": 2}, b"worse", b"worst", start=2))
+    counts = one.cut().counts
+    assert (counts.events, counts.outputs["player"]) == (5, 2)
+    assert counts.dead_letters.total() == 3
+    assert len(counts.stamps) == 5
+    one.fold(batch({"x": 3}, start=5))
+    counts = one.cut().counts
+    assert (counts.events, counts.outputs["player"], counts.dead_letters.total()) == (1, 1, 0)
+
+
 def test_a_position_that_moved_without_events_is_committed_bare() -> None:
     one = partition()
     one.fold(batch(next_offset=2))
