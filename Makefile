@@ -81,7 +81,7 @@ COMMITTING := $(KAFKA)/authority.py $(KAFKA)/commit.py $(KAFKA)/producer.py $(KA
   $(KAFKA)/sending.py $(KAFKA)/task.py
 mutants-commit:
 	$(MAKE) mutants PER_FILE=$(or $(PER_FILE),12) FILES="pipeline/core/changelog.py pipeline/core/partition.py $(COMMITTING)" \
-	  TESTS="$(addprefix tests/core/test_,partition.py state.py lifetime.py changelog.py lost_changelog.py dedupe.py) \
+	  TESTS="$(addprefix tests/core/test_,partition.py state.py lifetime.py changelog.py lost_changelog.py dedupe.py own_operators.py) \
 	  tests/kafka/test_authority.py \
 	  $(wildcard tests/kafka/test_rules_*.py) tests/kafka/test_producer.py tests/kafka/test_edge_faults.py"
 

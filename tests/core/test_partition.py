@@ -143,6 +143,10 @@ def test_what_waits_is_measured_and_starts_again_after_a_cut() -> None:
     latest = partition(table(emit="commit"))
     latest.fold(batch({"x": 1}))
     assert latest.waiting_bytes == 0
+    latest.fold(batch(b"bad", start=1))
+    assert latest.waiting_bytes == len(b"k") + len(b"bad")
+    cut = latest.cut()
+    assert cut.nbytes == len(b"k") + len(b"bad") + cut.counts.changelog_bytes.total() > 100
 
 
 def _pairs(append: Append) -> Sequence[tuple[bytes | None, bytes | None]]:

@@ -223,6 +223,21 @@ def test_a_zombie_that_must_renew_its_producer_commits_nothing_over_the_newer_ow
     scenario(work)
 
 
+def test_what_is_abandoned_holds_up_no_reader(site: Site) -> None:
+    async def work() -> None:
+        committer = Committer(ClientSettings(site.kafka), site.name, site.tp(), Deadlines(), {})
+        await committer.abandon()  # before there is anything
+        await committer.fence()
+        await committer.begin()
+        await committer.producer.append(site.source, 0, [b"k"], [b"v"])
+        await committer.acknowledge()
+        assert site.admin.bounds(site.tp(), "read_committed").end < site.end()
+        await committer.abandon()
+        await until(lambda: site.admin.bounds(site.tp(), "read_committed").end == site.end(), "readers get past it")
+
+    scenario(work)
+
+
 @pytest.mark.parametrize("fenced", [False, True])
 def test_a_rebalance_during_the_fence_is_survived(site: Site, monkeypatch: pytest.MonkeyPatch, fenced: bool) -> None:
     original, gate, waiting = Committer.fence, asyncio.Event(), asyncio.Event()
