@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from contextlib import nullcontext
@@ -24,7 +25,9 @@ def command(settings: Settings, config: Config, workers: int | None, embedded: b
     Ctrl-C or TERM drains, commits and ends with exit code 0; a second one ends at once.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: sys.exit(0))  # until a worker takes over there is nothing to drain
+        # Until a worker takes over there is nothing to drain, and nothing to end but a Kafka that was brought along.
+        # An exception would be lost where Python ignores one, as in a callback of an import.
+        signal.signal(number, lambda *_: sys.exit(0) if embedded else os._exit(0))
 
     from pipeline.edges.host import crew, serve  # noqa: PLC0415  `streamfold --help` is to be quick
     from pipeline.edges.host.embedded import embedded_kafka  # noqa: PLC0415

@@ -40,6 +40,9 @@ def last_act() -> Iterator[None]:
     except StreamfoldError as error:
         code = error.exit_code
         raise
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        raise
     finally:
         timer = threading.Timer(_THREADS_SECONDS, os._exit, [code])
         timer.daemon = True
