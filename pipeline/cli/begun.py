@@ -31,9 +31,9 @@ def in_words(plan: Plan) -> str:
 
 def _head(plan: Plan, commands: list[str]) -> Iterator[str]:
     words = in_words(plan)
-    yield f"# {words[0].upper()}{words[1:]}."
+    yield _comment(f"# {words[0].upper()}{words[1:]}.")
     yield "#"
-    yield from (f"#   streamfold {command}" for command in commands)
+    yield from (_comment(f"#   streamfold {command}") for command in commands)
 
 
 def _app(name: str) -> Iterator[str]:
@@ -88,6 +88,11 @@ def _free(name: str, taken: set[str]) -> str:
     while name in taken:
         name += "_"
     return name
+
+
+def _comment(text: str) -> str:
+    """On one line, with "?" for what TOML has in no comment, and for what a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _line(setting: str, comment: str) -> str:

@@ -129,7 +129,8 @@ def _commands(file: Path, data: Path, plan: Plan) -> list[str]:
     """To run it, to send the data, to see the averages move, to ask for those of one key."""
     from pipeline.cli.begun import STREAM, TABLE  # noqa: PLC0415  `streamfold --help` is to be quick
 
-    key = "all" if plan.key is None else str(plan.key.values[0])
+    keys = ["all"] if plan.key is None else map(str, plan.key.values)
+    key = next((key for key in keys if key.isprintable()), "KEY")
     return [
         shlex.join(["run", str(file), "--embedded"]),
         shlex.join(["send", str(file), STREAM, str(data)]),

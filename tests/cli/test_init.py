@@ -234,6 +234,16 @@ def test_what_a_terminal_would_obey_is_not_shown() -> None:
     assert "?[2Jz" in result.stdout
 
 
+def test_a_key_that_a_terminal_would_obey_is_not_the_example() -> None:
+    result = init("--from", "a.csv", "--key", "site", a_csv="site,x\n\x1b[2J,1\noven,2\n")
+    assert result.exit_code == 0, result.stderr
+    assert "query a.toml averages oven" in result.stdout
+    assert "\x1b" not in result.stdout + Path("a.toml").read_text()
+    result = init("--from", "b.csv", "--key", "site", b_csv="site,x\n\x1f,1\n\x1f,2\n")
+    assert "query b.toml averages KEY" in result.stdout
+    load(Path("b.toml"), {})
+
+
 CELLS = st.one_of(st.sampled_from(["", "1", "-2.5e3", "007", "NA", "2026-03-01T06:00:00Z"]), st.text(max_size=8))
 
 
