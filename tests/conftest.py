@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import uuid
@@ -48,6 +49,13 @@ def kafka() -> Iterator[str]:
         return
     with EmbeddedKafka() as broker:
         yield broker.address
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _what_is_left_open_is_found_where_it_was_left() -> Iterator[None]:
+    """Sockets and files that were not closed fail the module that opened them, not one that is run much later."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from pipeline.edges.kafka.errors import Unreachable
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.metrics import Metrics
 from pipeline.errors import StreamfoldError
+from tests.kafka.clients import hung_up
 
 PATIENCE = 40.0
 """Seconds after which what was waited for does not come any more."""
@@ -154,6 +155,7 @@ async def refusal(app: App, plane_type: type[Plane] = Plane) -> StreamfoldError:
             await plane.run()
     except StreamfoldError as error:
         await until(lambda: _clients() <= before, "its clients have ended")
+        await hung_up()
         return error
     raise AssertionError("the worker ended by itself")
 
@@ -198,6 +200,7 @@ def scenario(work: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
         async with asyncio.timeout(4 * PATIENCE):
             await work()
+        await hung_up()
 
     asyncio.run(bounded())
 

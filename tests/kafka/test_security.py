@@ -144,7 +144,7 @@ def test_a_worker_that_meets_a_changed_password_fails_within_its_bound(guarded: 
             await TransactionalProducer.fence(settings, unique("owner"), Deadlines(request=1, commit=2))
         assert MARKER not in str(raised.value)
 
-    asyncio.run(scenario())
+    run(scenario)
 
 
 @pytest.mark.parametrize("wrong", [{"ssl_key_password": None}, {"ssl_key_password": WRONG}, {"ssl_keyfile": "ca.pem"}])
