@@ -23,6 +23,7 @@ from pipeline.core.partition import Cut, GapError, Partition
 from pipeline.edges.kafka.backoff import Backoff
 from pipeline.edges.kafka.commit import Committer
 from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, TransactionError, Unreachable
+from pipeline.edges.kafka.fold_lock import FoldLock
 from pipeline.edges.kafka.restore import Restore
 from pipeline.edges.kafka.world import World, asked_to_end
 from pipeline.errors import KafkaStateError, RunError, StreamfoldError
@@ -72,7 +73,7 @@ class Task:
         self._world = world
         self._stream = world.stream_of(tp.topic)
         self._committer = Committer(world.settings, world.app.group, tp, world.deadlines, world.limits)
-        self._folding = asyncio.Lock()
+        self._folding = FoldLock()
         self._work = asyncio.Event()
         self._assigned = asyncio.Event()
         self._leaving = asyncio.Event()
@@ -143,6 +144,11 @@ class Task:
         return self.partition.waiting_bytes + in_flight > FULL_BYTES
 
     @property
+    def committing(self) -> bool:
+        """Whether a commit is under way."""
+        return self._in_flight is not None
+
+    @property
     def name(self) -> str:
         """For people: topic-partition."""
         return f"{self.tp.topic}-{self.tp.partition}"
@@ -184,12 +190,10 @@ class Task:
         It is done in the folding thread. What is ``brief`` is done on the loop, which is quicker than to go there for
         it, unless nobody knows how slow the operators are.
         """
+        if brief and self.partition is not None and not self.partition.has_foreign_operators:
+            return await self._folding.look(lambda: work(self.partition) if self.partition is not None else None)
         async with self._folding:
-            if self.partition is None:
-                return None
-            if brief and not self.partition.has_foreign_operators:
-                return work(self.partition)
-            return await self._world.in_thread(work, self.partition)
+            return None if self.partition is None else await self._world.in_thread(work, self.partition)
 
     # Its life
 
