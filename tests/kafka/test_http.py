@@ -7,10 +7,10 @@ import json
 import re
 import shlex
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -229,27 +229,27 @@ def test_rubbish_ends_in_a_refusal(site: Site) -> None:
     assert site.ask("/livez")[0] == 200
 
 
-@pytest.mark.parametrize(("busy", "few"), [(0.002, True), (0.0, False)])
-def test_what_takes_turns_waits_for_few_requests_however_many_came(busy: float, few: bool) -> None:
+@pytest.mark.parametrize("committing", [True, False])
+def test_requests_that_come_during_a_commit_begin_together_later_and_not_all_at_once(committing: bool) -> None:
     begun = list[float]()
 
     async def handler(_: web.Request) -> web.Response:
-        begun.append(time.monotonic())
-        while time.monotonic() < begun[-1] + busy:
-            pass
+        begun.append(asyncio.get_running_loop().time())
         return web.Response()
 
-    async def work() -> int:
-        wait = Turns().middleware
+    async def work() -> None:
+        wait = Turns(lambda: committing).middleware
         asked = [asyncio.ensure_future(wait(make_mocked_request("GET", "/"), handler)) for _ in range(100)]
-        for _ in range(20):
+        for _ in range(3):
             await asyncio.sleep(0)
-        before = len(begun)
-        await asyncio.gather(*asked)
-        return before
+        assert len(begun) == (0 if committing else 100)
+        asked[5].cancel()
+        await asyncio.wait(asked)
 
-    assert (asyncio.run(work()) <= 20) is few
-    assert len(begun) == 100
+    asyncio.run(work())
+    assert len(begun) == (99 if committing else 100)
+    together = 1 + sum(later - before > 0.004 for before, later in pairwise(begun))
+    assert (together >= 4) is committing
 
 
 def test_head_and_the_methods_that_are_allowed(site: Site) -> None:

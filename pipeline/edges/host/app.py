@@ -75,7 +75,7 @@ class FaustApp(faust.App):
             web_port=self.address.port,
             web_application_options={
                 "middlewares": [
-                    Turns().middleware,
+                    Turns(lambda: self.plane.committing).middleware,
                     explained,
                     bounded,
                     *([bearer(config.http_token)] if config.http_token else []),

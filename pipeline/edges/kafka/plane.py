@@ -77,6 +77,11 @@ class Plane:
         self._failing_since: dict[TopicPartition, float] = {}
         self._retries = Backoff(_AGAIN_SECONDS, _LONGEST_PAUSE_SECONDS)
 
+    @property
+    def committing(self) -> bool:
+        """Whether a commit of any partition is under way."""
+        return any(task.committing for task in self.tasks.values())
+
     async def start(self) -> None:
         """Find the broker, see that the topics are as they should be, join the group.
 

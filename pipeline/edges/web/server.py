@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -38,8 +38,11 @@ _MENDS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "send a shorter body",
 }
 
-_TURN_SECONDS = 0.001
-"""For which requests are begun in one turn of the event loop; it is some look-ups."""
+_WAIT_SECONDS = 0.008
+"""For which requests wait while a commit is under way."""
+
+_TOGETHER = 32
+"""Requests that begin together at most: some milliseconds of them."""
 
 _AGAIN_SECONDS = 1
 """After which it is worth asking again what was not there yet."""
@@ -101,10 +104,15 @@ async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 class Turns:
-    """Begins requests for a moment in each turn of the event loop: a commit waits for these, not for all that came."""
+    """Has the requests that come while a commit is under way begin together, a few milliseconds later.
 
-    def __init__(self) -> None:
-        self._until: float | None = None
+    A commit takes some twenty turns of the event loop. If requests began in each of them, the commit would wait for all
+    of them; so most of its turns are its own.
+    """
+
+    def __init__(self, committing: Callable[[], bool]) -> None:
+        self._committing = committing
+        self._waiting: deque[asyncio.Future[None]] = deque()
 
     @property
     def middleware(self) -> Middleware:
@@ -112,20 +120,27 @@ class Turns:
 
         @web.middleware
         async def wait(request: web.Request, handler: Handler) -> web.StreamResponse:
-            await self._begin()
+            if self._waiting or self._committing():
+                await self._turn()
             return await handler(request)
 
         return wait
 
-    async def _begin(self) -> None:
-        while self._until is not None and time.monotonic() > self._until:  # noqa: ASYNC110  a turn is what is waited for
-            await asyncio.sleep(0)
-        if self._until is None:
-            self._until = time.monotonic() + _TURN_SECONDS
-            asyncio.get_running_loop().call_soon(self._over)
+    async def _turn(self) -> None:
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[None] = loop.create_future()
+        if not self._waiting:
+            loop.call_later(_WAIT_SECONDS, self._begin)
+        self._waiting.append(turn)
+        await turn
 
-    def _over(self) -> None:
-        self._until = None
+    def _begin(self) -> None:
+        for _ in range(min(_TOGETHER, len(self._waiting))):
+            turn = self._waiting.popleft()
+            if not turn.done():  # else its client is gone
+                turn.set_result(None)
+        if self._waiting:
+            asyncio.get_running_loop().call_later(_WAIT_SECONDS, self._begin)
 
 
 def bearer(token: str) -> Middleware:
