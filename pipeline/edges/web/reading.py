@@ -130,7 +130,14 @@ class Reader:
             rows = (part.state.find(key) for key in keys)
             return next(((work(part, row),) for row in rows if row is not None), ())
 
-        for task in self._tasks(table):
+        def seems_absent(task: Task) -> bool:
+            if task.partition is None:
+                return True
+            state = task.partition.tables[table.name].state
+            return all(state.find(key) is None for key in keys)
+
+        # It is in one of them: which one can be seen while a fold goes on, what it holds can't.
+        for task in sorted(self._tasks(table), key=seems_absent):
             if task.tp.partition in missing:
                 result = await self._read(task, table, found, brief=True)
                 if result:
