@@ -22,5 +22,6 @@ def test_lag_is_measured_with_readers_and_without(kafka: str, monkeypatch: pytes
     )
     assert int(asked.replace(",", "")) > 0
     assert len(re.findall(r"round 1, (?:quiet|read): +lag of", done.output)) == 2
+    assert len(re.findall(r"moving by [+-]\d", done.output)) == 5
     (refused,) = re.findall(r"(\d+) refused", done.output)
     assert int(refused) < 100, "hardly any key was there"

@@ -1,12 +1,14 @@
 """A process of readers at a steady rate: ``python -m bench.reads.readers PORT RATE SECONDS`` prints what they met.
 
 Each reader keeps its connection and has times at which it is to ask. A wait counts from such a time, so that a worker
-that is late is late for all who would have asked meanwhile.
+that is late is late for all who would have asked meanwhile. The readers have the lowest priority, as elsewhere they
+have a machine of their own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -84,5 +86,6 @@ async def read(port: int, rate: float, seconds: float) -> Met:
 
 
 if __name__ == "__main__":
+    os.nice(19)
     met = asyncio.run(read(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))
     sys.stdout.write(msgspec.json.encode(met).decode())
