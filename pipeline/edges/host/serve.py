@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import replace
 
 from pipeline.core.config.model import App
 from pipeline.edges.host.app import FaustApp
 from pipeline.edges.host.worker import HostWorker
 from pipeline.edges.web.address import Address
+
+if sys.platform == "win32":
+    from asyncio import new_event_loop
+else:
+    from uvloop import new_event_loop
 
 
 def serve(app: App, number: int = 0) -> None:
@@ -24,7 +30,7 @@ def serve(app: App, number: int = 0) -> None:
     """
     if number:
         app = replace(app, http=str(Address.parse(app.http).shifted(number)))
-    loop = asyncio.new_event_loop()
+    loop = new_event_loop()
     asyncio.set_event_loop(loop)
     try:
         HostWorker(FaustApp(app), loop=loop, override_logging=False).execute()
