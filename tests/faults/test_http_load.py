@@ -1,4 +1,4 @@
-"""Readers that ask as fast as they can, clients that are slow or talk rubbish: folding goes on."""
+"""Readers that ask as fast as they can, clients that are slow or talk rubbish: folding goes on as it did."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from tests.faults.arena import PARTITIONS, Arena, until
 from tests.faults.conftest import SEED
 from tests.kafka.process import ask, is_ready
 
-READERS = 4
+READERS = 24
 SECONDS = 3.0
+TRIES = 5
+NEARLY_ALL = 0.9
 PATHS = (
     "/tables/player/scores-1",
     "/tables/sensor/sensors-1",
@@ -91,12 +93,18 @@ class Progress:
         self._client = KafkaConsumer(bootstrap_servers=arena.brokers, group_id=arena.name, enable_auto_commit=False)
         self._parts = [TopicPartition(f"{arena.source}-{s}", p) for s, n in PARTITIONS.items() for p in range(n)]
 
-    def kept_up(self, seconds: float) -> float:
-        """The events committed in a span of time, as a part of those that were sent meanwhile."""
-        committed, sent = self._now()
-        time.sleep(seconds)
-        committed_then, sent_then = self._now()
-        return (committed_then - committed) / (sent_then - sent)
+    def kept_up(self) -> float:
+        """The events committed in a span of time, as a part of those that were sent meanwhile.
+
+        If it is not nearly all it is looked at again: what folds too slowly doesn't, however often it is looked at.
+        """
+        parts: list[float] = []
+        while len(parts) < TRIES and max(parts, default=0.0) < NEARLY_ALL:
+            committed, sent = self._now()
+            time.sleep(SECONDS)
+            committed_then, sent_then = self._now()
+            parts.append((committed_then - committed) / (sent_then - sent))
+        return max(parts)
 
     def _now(self) -> tuple[int, int]:
         return sum(self._client.committed(p) or 0 for p in self._parts), sum(
@@ -118,20 +126,19 @@ def test_folding_goes_on_while_clients_read_hang_and_do_not_listen(
         with arena.load(rate=2_000):
             until(lambda: is_ready(port), 60, "ready")
             until(lambda: ask(port, PATHS[0])[0] == 200, 60, "the first state")
-            quiet = progress.kept_up(SECONDS)
+            quiet = progress.kept_up()
+            began = time.monotonic()
             with _readers(port) as answers:
-                asked = progress.kept_up(SECONDS)
+                asked = progress.kept_up()
+            rate = answers.total() / (time.monotonic() - began)
             with _slow_clients(port):
-                hung = progress.kept_up(SECONDS)
+                hung = progress.kept_up()
         arena.drained()
     finally:
         progress.close()
-    said = (
-        f"folded in time {quiet:.2f}, with {answers.total() / SECONDS:.0f} reads a second {asked:.2f}, hung {hung:.2f}"
-    )
+    said = f"folded in time {quiet:.2f}, with {rate:.0f} reads a second {asked:.2f}, hung {hung:.2f}"
     print(said)
-    assert asked > min(quiet, 1.0) / 2, f"SEED={SEED}: {said}"
-    assert hung > min(quiet, 1.0) / 4, f"SEED={SEED}: {said}"
+    assert min(quiet, asked, hung) > NEARLY_ALL, f"SEED={SEED}: {said}"
     assert set(answers) == ANSWERS, f"SEED={SEED}: {answers}"
     assert answers[200] > 10
     expect_exact()

@@ -248,7 +248,7 @@ def test_requests_that_come_during_a_commit_begin_together_later_and_not_all_at_
 
     asyncio.run(work())
     assert len(begun) == (99 if committing else 100)
-    together = 1 + sum(later - before > 0.004 for before, later in pairwise(begun))
+    together = 1 + sum(later - before > 0.0015 for before, later in pairwise(begun))
     assert (together >= 4) is committing
 
 

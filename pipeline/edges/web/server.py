@@ -38,10 +38,10 @@ _MENDS = {
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "send a shorter body",
 }
 
-_WAIT_SECONDS = 0.008
+_WAIT_SECONDS = 0.003
 """For which requests wait while a commit is under way."""
 
-_TOGETHER = 32
+_TOGETHER = 16
 """Requests that begin together at most: some milliseconds of them."""
 
 _AGAIN_SECONDS = 1
@@ -104,7 +104,7 @@ async def bounded(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 class Turns:
-    """Has the requests that come while a commit is under way begin together, a few milliseconds later.
+    """Has the requests that come while a commit is under way begin together, some milliseconds later.
 
     A commit takes some twenty turns of the event loop. If requests began in each of them, the commit would wait for all
     of them; so most of its turns are its own.
