@@ -99,7 +99,6 @@ class Load:
 
     def __init__(self, stack: ExitStack, brokers: str | None) -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="streamfold-bench-")))
-        self._stack = stack
         self._rate = 0.0
         self._folder, self._config = folder, folder / "bench.toml"
         self._config.write_text(CONFIG, "utf-8")
@@ -126,12 +125,14 @@ class Load:
             time.sleep(seconds)
             return (self._committed() - before) / (time.monotonic() - began)
 
-    def begin(self, rate: float) -> None:
-        """So many events a second come, until the stack is left."""
+    @contextmanager
+    def coming(self, rate: float) -> Iterator[None]:
+        """So many events a second come meanwhile."""
         self._rate = rate
         self.calm()
-        self._stack.enter_context(self._source(rate))
-        time.sleep(_SETTLE_SECONDS)
+        with self._source(rate):
+            time.sleep(_SETTLE_SECONDS)
+            yield
 
     def _source(self, rate: float) -> AbstractContextManager[object]:
         topic, count = self._parts[0].topic, str(len(self._parts))
@@ -187,25 +188,29 @@ def _with_readers(load: Load, reads: float, seconds: float) -> tuple[Window, Met
     "--share", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Of the largest load."
 )
 @click.option("--reads", type=click.FloatRange(min=1), default=1_000, show_default=True, help="A second.")
-@click.option("--seconds", type=click.FloatRange(min=1), default=30, show_default=True, help="Each time.")
-@click.option("--rounds", type=click.IntRange(min=1), default=3, show_default=True)
+@click.option("--seconds", type=click.FloatRange(min=1), default=10, show_default=True, help="Each time.")
+@click.option("--rounds", type=click.IntRange(min=1), default=6, show_default=True)
 @click.option("--brokers", help="Another Kafka than the embedded one.")
 def command(*, share: float, reads: float, seconds: float, rounds: int, brokers: str | None) -> None:
-    """Measure the largest load, then the lag at a share of it: quiet, and read from."""
+    """Measure the largest load, then the lag at a share of it: quiet, and read from.
+
+    Each round begins with its own largest load: how much a machine does that others work on too is another thing a
+    minute later.
+    """
     for library in ("kafka", "aiokafka"):
         logging.getLogger(library).setLevel(logging.ERROR)
     quiet, read, met = list[Window](), list[Window](), list[Met]()
     with ExitStack() as stack:
         load = Load(stack, brokers)
-        largest = load.largest(seconds)
-        click.echo(f"largest load {largest:,.0f} events a second; from now on {largest * share:,.0f} come")
-        load.begin(largest * share)
         for number in range(1, rounds + 1):
-            load.calm()
-            quiet.append(load.watch(seconds))
-            click.echo(f"round {number}, quiet: {quiet[-1]}")
-            load.calm()
-            window, seen = _with_readers(load, reads, seconds)
+            largest = load.largest(seconds)
+            click.echo(f"round {number}: largest load {largest:,.0f} events a second; now {largest * share:,.0f} come")
+            with load.coming(largest * share):
+                load.calm()
+                quiet.append(load.watch(seconds))
+                click.echo(f"round {number}, quiet: {quiet[-1]}")
+                load.calm()
+                window, seen = _with_readers(load, reads, seconds)
             click.echo(f"round {number}, read:  {window}")
             click.echo(f"                {seen}")
             read.append(window)
