@@ -37,17 +37,18 @@ an address that the others reach. Nothing here changes anything.
 _COST = """\
 ## What reading costs
 
-A look-up takes some 0.2 ms of CPU, of the core that folds too. Requests are begun for a millisecond in each turn of the
-worker's event loop, so a commit waits for a few of them, however many came; a listing looks at 50,000 keys between two
-folds at most.
+A look-up takes 0.1 to 0.2 ms of CPU, of the core that folds too. Requests that come while a commit is under way begin
+together, up to 16 of them every 3 ms, so that a commit has most turns of the event loop to itself, however many
+came. Who looks waits for the fold or the cut under way, never the other way round; a listing looks at 50,000 keys
+between two folds at most.
 
 `make bench-reads` finds the largest load that comes in and is folded at once, and then measures the lag at half of
-it, without readers and with them, alternately. On two cores, which Kafka, the source of the events and the readers
-shared with the worker, 307,000 events a second came in five rounds of 10 seconds each. With 996 reads a second
-beside them the lag did not grow: it stayed at 203 ms at the median and 579 ms at most, where it was 119 and 387 ms
-without. The machine was in use to 82 % and the worker's core to 89 %, in place of 70 and 68 %; half of the reads
-were answered within 5 to 24 ms, and within 2 ms beside 170,000 events a second. Give readers room on the machine, or
-more workers."""
+it, without readers and with them, alternately. Two processors that are threads of one core, which Kafka, the source of
+the events, the readers and other machines' work shared with the worker, tell little of yours: there 1,000 reads a
+second beside 250,000 events a second, nearly half of what it could do, took the lag from 103 to 141 ms (medians of
+eight times 8 seconds), and the worker's share of a processor from 58 to 78 %. In a worse hour half the largest load
+alone took 80 % of a processor; then 860 reads a second took the lag from 190 to 440 ms. Give readers room on the
+machine, or more workers."""
 
 EXAMPLES: Mapping[str, tuple[str, str | None]] = {
     "/livez": ("/livez", '{"live": true}'),
