@@ -62,6 +62,8 @@ def pipeline(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
         for _ in range(3):
             pipeline.publish([(b"player-0", UNDONE), (b"player-2", UNDONE)], commit=False)
         produce(pipeline, [(DELETED, None), *events[40:]])
+        output = pipeline.app.output(pipeline.app.tables["player"])
+        until(lambda: len(pipeline.records(output)) == 61, 60, "all are folded")
     return pipeline
 
 
