@@ -95,6 +95,14 @@ class RingView:
     array: Floats
     rows: Ints
 
+    def inputs(self, rows: Ints, slots: Ints) -> Floats:
+        """What is in these slots of these rows of ``array``, both (n,): (n, ...)."""
+        if not self.array.flags.c_contiguous:
+            return self.array[rows, slots]
+        flat = self.array.reshape((-1, *self.array.shape[2:]))
+        found: Floats = flat.take(rows * self.array.shape[1] + slots, axis=0)  # thrice as quick as by two indices
+        return found
+
 
 @dataclass
 class State:

@@ -24,6 +24,9 @@ _LONG = 500
 _LARGEST = 1020
 """Above this power of 2 sums may overflow on the way."""
 
+_ALIKE = 16
+"""Numbers whose powers of 2 differ by less are of like size: sums of both kinds stay exact far beyond a rounding."""
+
 _NARROW = 8
 """Up to this many events a key, one vector addition a rank is quicker than NumPy's own accumulation."""
 
@@ -45,7 +48,8 @@ def running_sums(
     and Oishi 2005, Sum2).
     """
     numbers = terms[:1].size
-    if not each and (numbers == 1 or len(terms) >= _LONG * len(groups.start)) and _added(groups, high, low, terms):
+    at_once = not each and (numbers == 1 or len(terms) >= _LONG * len(groups.start))
+    if at_once and _added(groups, high, low, terms):
         if errors is not None:
             low += np.add.reduceat(errors, groups.start, axis=0)
         return None
@@ -81,17 +85,31 @@ def _added(groups: Groups, high: Floats, low: Floats, terms: Floats) -> bool:
     """
     if len(terms) == 0:
         return True
+    grid = _grid(groups, terms)
+    if grid is None:
+        return False
+    upper = terms + grid
+    upper -= grid
+    more = np.add.reduceat(upper, groups.start, axis=0)
+    add_sums(high, low, more, np.add.reduceat(np.subtract(terms, upper, out=upper), groups.start, axis=0))
+    return True
+
+
+def _grid(groups: Groups, terms: Floats) -> Floats | float | None:
+    """What cuts terms (N, ...) when it is added and taken away again; None where sums may overflow.
+
+    It is one for all where terms are of like size, and else one for the terms of each group.
+    """
     bits = np.abs(terms).view(np.int64)  # in the order of the numbers, and twice as quick to compare
+    largest, smallest = int(bits.max()), int((bits - 1).view(np.uint64).min())  # a 0 is cut by any grid
+    if largest - smallest < _ALIKE << 52:
+        power = (largest >> 52) - 1022 + groups.longest.bit_length()
+        return 1.5 * 2.0**power if power <= _LARGEST else None
     size = np.frexp(np.maximum.reduceat(bits, groups.start, axis=0).view(np.float64))[1]
     size += np.frexp(groups.count)[1].reshape(-1, *(1 for _ in terms.shape[1:]))
     if int(size.max()) > _LARGEST:
-        return False
-    grid = np.repeat(np.ldexp(1.5, size), groups.count, axis=0)
-    upper = terms + grid
-    upper -= grid
-    lower = np.subtract(terms, upper, out=grid)
-    add_sums(high, low, *(np.add.reduceat(part, groups.start, axis=0) for part in (upper, lower)))
-    return True
+        return None
+    return np.repeat(np.ldexp(1.5, size), groups.count, axis=0)
 
 
 def add_sums(high: Floats, low: Floats, more: Floats, more_low: Floats) -> None:

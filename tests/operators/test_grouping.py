@@ -240,6 +240,16 @@ def test_stretches_continue_the_rings(given_rows: list[int], reach: int) -> None
     assert events == len(given_rows)
 
 
+@pytest.mark.parametrize("shape", [(), (3,)], ids=["numbers", "vectors"])
+@pytest.mark.parametrize("used", [8, 5], ids=["whole", "slots left over"])
+def test_the_inputs_of_rings(shape: tuple[int, ...], used: int) -> None:
+    rng = np.random.default_rng(13)
+    array = rng.normal(size=(4, 8, *shape))[:, :used]
+    rows, slots = rng.integers(0, 4, 50), rng.integers(0, used, 50)
+    found = RingView(array, np.arange(4)).inputs(rows, slots)
+    np.testing.assert_array_equal(found, np.array([array[r, s] for r, s in zip(rows, slots, strict=True)]))
+
+
 @every_shape
 @pytest.mark.parametrize("decades", [0, 30, 290])
 @pytest.mark.parametrize("tail", [(), (2,)], ids=["numbers", "vectors"])
@@ -260,8 +270,29 @@ def test_what_is_added_at_once_is_the_exact_sum(rows: np.ndarray, decades: int, 
             assert abs(left) <= 2.0**-85 * size
 
 
+@every_shape
+@pytest.mark.parametrize("apart", [15, 17, 40])
+def test_a_key_of_small_numbers_keeps_its_digits_when_all_are_added_at_once(rows: np.ndarray, apart: int) -> None:
+    rng = np.random.default_rng(12)
+    _, groups = group(rows)
+    terms = rng.uniform(1, 2, len(rows)) * rng.integers(0, 2, len(rows))  # zeros among them
+    terms[groups.segment % 2 == 1] *= 2.0**-apart
+    high, low = np.zeros(len(groups.start)), np.zeros(len(groups.start))
+    running_sums(groups, high, low, terms, each=False)
+    for g, (start, count) in enumerate(zip(groups.start.tolist(), groups.count.tolist(), strict=True)):
+        run = terms[start : start + count].tolist()
+        assert abs(math.fsum([*run, -high[g], -low[g]])) <= 2.0**-75 * math.fsum(run)
+
+
 def test_numbers_too_large_to_be_added_at_once_are_added_one_by_one() -> None:
     _, groups = group(np.zeros(4, np.int64))
     high, low = np.zeros(1), np.zeros(1)
     assert running_sums(groups, high, low, np.array([1.5e308, -1.5e308, 1.0, 2.0**-60]), each=False) is None
     assert (high.tolist(), low.tolist()) == ([1.0], [2.0**-60])
+
+
+def test_numbers_that_are_all_too_large_to_be_added_at_once_are_added_one_by_one() -> None:
+    _, groups = group(np.zeros(4, np.int64))
+    high, low = np.zeros(1), np.zeros(1)
+    assert running_sums(groups, high, low, np.array([1.5e308, -1.5e308, 1e308, -1e308]), each=False) is None
+    assert (high.tolist(), low.tolist()) == ([0.0], [0.0])
