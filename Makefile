@@ -78,7 +78,7 @@ mutants: $(READY)
 # The same of what commits and restores, on a broker: the tests' own, or that of STREAMFOLD_TEST_BROKER.
 KAFKA := pipeline/edges/kafka
 COMMITTING := $(KAFKA)/authority.py $(KAFKA)/commit.py $(KAFKA)/producer.py $(KAFKA)/restore.py \
-  $(KAFKA)/sending.py $(KAFKA)/task.py
+  $(KAFKA)/sending.py $(KAFKA)/task.py $(KAFKA)/troubles.py
 mutants-commit:
 	$(MAKE) mutants PER_FILE=$(or $(PER_FILE),12) FILES="pipeline/core/changelog.py pipeline/core/partition.py $(COMMITTING)" \
 	  TESTS="$(addprefix tests/core/test_,partition.py state.py lifetime.py changelog.py lost_changelog.py dedupe.py own_operators.py) \

@@ -7,7 +7,7 @@ import pytest
 from pipeline.core.batch import WireBatch
 from pipeline.core.partition import Cut, Partition
 from pipeline.edges.kafka.backoff import Backoff
-from pipeline.edges.kafka.task import FAILURES_IN_A_ROW
+from pipeline.edges.kafka.troubles import FAILURES_IN_A_ROW
 from pipeline.errors import RunError
 from tests.kafka.pipelines import Site, drained, ended, running, sample, scenario
 

@@ -20,13 +20,13 @@ from aiokafka import TopicPartition
 
 from pipeline.core.batch import WireBatch
 from pipeline.core.partition import Cut, GapError, Partition
-from pipeline.edges.kafka.backoff import Backoff
 from pipeline.edges.kafka.commit import Committer
-from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, TransactionError, Unreachable
+from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, Unreachable
 from pipeline.edges.kafka.fold_lock import FoldLock
 from pipeline.edges.kafka.restore import Restore
+from pipeline.edges.kafka.troubles import Troubles
 from pipeline.edges.kafka.world import World, asked_to_end
-from pipeline.errors import KafkaStateError, RunError, StreamfoldError
+from pipeline.errors import KafkaStateError, StreamfoldError
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +37,9 @@ BARE_MOVE_SECONDS = 5.0
 PARK_SECONDS = 5.0
 CLOSE_SECONDS = 3.0
 LOOP_STEP_SECONDS = 0.05
-FAILURES_IN_A_ROW = 5
 _HIDDEN_SECONDS = 1.0
 """How long a commit that a fence has finished may stay hidden: older brokers finish it a moment before that."""
 _AGAIN_SECONDS = 0.1
-_RESTART_SECONDS = 0.2
-_LONGEST_PAUSE_SECONDS = 2.0
 
 
 class Phase(enum.Enum):
@@ -82,9 +79,7 @@ class Task:
         self._slow = True
         self._in_flight: Cut | None = None
         self._last_commit = 0.0
-        self._trouble_since: float | None = None
-        self._retries = Backoff(_AGAIN_SECONDS, _LONGEST_PAUSE_SECONDS)
-        self._restarts = Backoff(_RESTART_SECONDS, _LONGEST_PAUSE_SECONDS)
+        self._troubles = Troubles(self.name, self._committer, world)
         self._broken: Exception | None = None
         self._life: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
@@ -190,10 +185,22 @@ class Task:
         It is done in the folding thread. What is ``brief`` is done on the loop, which is quicker than to go there for
         it, unless nobody knows how slow the operators are.
         """
-        if brief and self.partition is not None and not self.partition.has_foreign_operators:
+        if brief and self.quick_to_read:
             return await self._folding.look(lambda: work(self.partition) if self.partition is not None else None)
         async with self._folding:
             return None if self.partition is None else await self._world.in_thread(work, self.partition)
+
+    @property
+    def quick_to_read(self) -> bool:
+        """Whether there is a state, and a look at it takes no longer than a step of the loop may."""
+        return self.partition is not None and not self.partition.has_foreign_operators
+
+    def read_soon(self, work: Callable[[Partition | None], object]) -> None:
+        """Have ``work`` look at the state, if there is one, on the loop: at once or after the fold that is under way.
+
+        It is to be brief, and may not raise.
+        """
+        self._folding.look_soon(lambda: work(self.partition))
 
     # Its life
 
@@ -215,17 +222,17 @@ class Task:
                         await asyncio.sleep(_AGAIN_SECONDS)
                 except (Superseded, GapError, Failed, InDoubt, Unreachable) as trouble:
                     self._drop_state()
-                    await self._stumble(trouble)
+                    await self._troubles.stumble(trouble)
                 except StreamfoldError:
                     raise
                 except asyncio.CancelledError as error:
                     if asked_to_end():
                         raise
                     self._drop_state()
-                    await self._start_over(error)
+                    await self._troubles.start_over(error)
                 except Exception as error:
                     self._drop_state()
-                    await self._start_over(error)
+                    await self._troubles.start_over(error)
         finally:
             self._idle.set()
 
@@ -237,7 +244,7 @@ class Task:
         """Wait for the partition; the time without it is not time without progress."""
         if not self._assigned.is_set():
             await self._assigned.wait()
-            self._trouble_since = None
+            self._troubles.begin_anew()
 
     async def _own(self) -> None:
         """Fence the previous owner, and only then read what it left. Leaves no state if the assignment changed."""
@@ -265,7 +272,7 @@ class Task:
         await self._world.in_thread(partition.check_siblings, self._world.siblings(self.tp))
         if self.committed is None:
             await self._commit_start(partition)
-        self._trouble_since = None
+        self._troubles.begin_anew()
 
     async def _commit_start(self, partition: Partition) -> None:
         """A first start commits where it begins, so that every later start begins there too."""
@@ -339,9 +346,7 @@ class Task:
                     break
         self.committed = cut.next_offset
         self._in_flight = None
-        self._trouble_since = None
-        self._retries.succeeded()
-        self._restarts.succeeded()
+        self._troubles.overcome()
         self._world.metrics.committed(self._stream.name, self.tp, cut, time.monotonic() - began)
         for listener in self._world.listeners:
             listener(self.tp, cut)
@@ -363,7 +368,7 @@ class Task:
             Superseded: neither this cut nor the one before it is the last commit, or the partition is another's.
         """
         while True:
-            await self._stumble(trouble)
+            await self._troubles.stumble(trouble)
             if isinstance(trouble, Fenced) and self.assignment is None:
                 raise Superseded(f"fenced after the partition was revoked: {trouble}")
             try:
@@ -389,35 +394,3 @@ class Task:
         if committed == self.committed:
             return False
         raise Superseded(f"at {cut.next_offset} after {self.committed}, but {committed} is committed")
-
-    async def _stumble(self, trouble: Exception) -> None:
-        """Something went wrong on the way to the broker: abort, wait a little, give up after long enough."""
-        await self._committer.abandon()
-        self._world.metrics.stumbled(trouble)
-        now = time.monotonic()
-        self._trouble_since = self._trouble_since or now
-        if isinstance(trouble, TransactionError) and trouble.lasting:
-            raise KafkaStateError(f"{self.name}: {trouble}", trouble.mend) from trouble
-        if now - self._trouble_since > self._world.app.broker_timeout:
-            raise KafkaStateError(
-                f"{self.name}: no progress for {self._world.app.broker_timeout:.0f} s: {trouble}",
-                "see that the broker is up and reachable; raise broker_timeout if it may be away longer",
-            ) from trouble
-        log.warning("%s: %s; trying again", self.name, trouble)
-        beat = self._world.app.session_timeout / 5
-        pause = self._retries.failed()
-        # Who fenced us commits soon, or is fenced in its turn: two that hurry would do nothing else.
-        await asyncio.sleep(beat + pause if isinstance(trouble, Fenced) else pause)
-
-    async def _start_over(self, error: BaseException) -> None:
-        """Something that nobody foresaw: the state is restored, unless it keeps happening."""
-        await self._committer.abandon()
-        pause = self._restarts.failed()
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        if self._restarts.failures >= FAILURES_IN_A_ROW:
-            raise RunError(
-                f"{self.name} failed {self._restarts.failures} times in a row, at last with an unexpected {what}",
-                "nothing is lost or half committed; run with --debug for the details, and report them",
-            ) from error
-        log.warning("%s: unexpected %s; restoring it", self.name, what, exc_info=log.isEnabledFor(logging.DEBUG))
-        await asyncio.sleep(pause)
