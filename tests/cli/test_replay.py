@@ -226,7 +226,7 @@ def test_of_two_at_once_each_letter_is_sent_once(pipeline: Pipeline) -> None:
     write_letters(pipeline, ["many"] * count)
     with pipeline.started("replay", "--dead-letters") as one, pipeline.started("replay", "--dead-letters") as two:
         ended = [(*run.communicate(timeout=90), run.returncode) for run in (one, two)]
-    assert sorted(code for *_, code in ended) in ([0, 0], [0, 3])
+    assert sorted(code for *_, code in ended) in ([0, 0], [0, 3]), ended
     for _, complaint, code in ended:
         if code:
             assert re.search(rf"error: another replay of {pipeline.app.name} took over, after [\d,]+", complaint)

@@ -17,6 +17,7 @@ from pipeline.core.config.model import Stream
 from pipeline.edges.demo.exact import Event
 from pipeline.edges.demo.games import Games
 from pipeline.edges.demo.readings import replay
+from pipeline.edges.kafka.closing import close_producer
 
 READINGS_A_SECOND = 120
 _TICK_SECONDS = 0.02
@@ -77,7 +78,7 @@ class Feed:
         except Exception as error:  # reported by whoever watches the feed
             self.failure = error
         finally:
-            self._producer.close(timeout=1)
+            close_producer(self._producer, 1.0)
 
     def _send(self, source: Source) -> None:
         event = next(source.events)

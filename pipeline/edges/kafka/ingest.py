@@ -11,6 +11,7 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError, MessageSizeTooLargeError
 
 from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.closing import close_producer
 from pipeline.edges.kafka.errors import Unreachable
 from pipeline.errors import KafkaStateError
 
@@ -81,7 +82,7 @@ class Ingest:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._producer.close(timeout=_CLOSE_SECONDS)
+        close_producer(self._producer, _CLOSE_SECONDS)
 
     def _settle(self) -> None:
         """Count what has arrived."""

@@ -22,6 +22,7 @@ from pipeline.core.config.model import App
 from pipeline.core.stretches import Stretches
 from pipeline.edges.kafka.admin import TopicInfo
 from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.closing import close_producer
 from pipeline.edges.kafka.letter import Filter, Letter
 from pipeline.errors import KafkaStateError
 
@@ -206,7 +207,7 @@ class Replayer:
             if self._open:
                 with suppress(KafkaError):  # the fence of the next replay ends it too
                     self._producer.abort_transaction()
-            self._producer.close(timeout=_CLOSE_SECONDS)
+            close_producer(self._producer, _CLOSE_SECONDS)
         if self._consumer is not None:
             self._consumer.close(autocommit=False)
 
