@@ -140,8 +140,8 @@ class TablePartition:
         """The latest output record of a row."""
         rows = np.array([row])
         state = self.state
-        keys = self._keys_at(rows)
-        return self._encode(keys, state.times[rows], state.offsets[rows], state.latest(rows), Counts())[0]
+        keys, latest = key_texts(self._keys_at(rows)), state.latest(rows)
+        return self._encoder.encode(keys, state.times[rows], self.partition, state.offsets[rows], latest)[0]
 
     def listed(self) -> dict[tuple[str, str], float]:
         """By key and name, the numbers that the table's listed keys show now; see :func:`readout.numbers`."""

@@ -20,8 +20,8 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 
+from pipeline.edges.web.admission import Turns
 from pipeline.edges.web.formats import wanted
-from pipeline.edges.web.server import Turns
 from scripts.reference import http
 from tests.fuzz.http import INPUTS, TROUBLE, check
 from tests.kafka.process import Site, end, free_ports, until
@@ -135,6 +135,33 @@ def test_answers_and_problems_are_messagepack_for_those_who_want_it(site: Site, 
     assert fetch(path, msgspec.msgpack.encode({"operator": 1}))[:2] == (422, name)
 
 
+@pytest.mark.parametrize("accept", ["*/*", "application/msgpack"])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tables/player/a", None),
+        ("/tables/player/b%2fc", None),
+        ("/tables/player/base64:%2FwA=", None),
+        ("/tables/player/a/read", b'{"operator": "average"}'),
+        ("/tables/machine/m/read", b'{"operator": "memory", "query": [1, 1]}'),
+        ("/tables/machine/m/read", b'{"operator": "memory", "query": [0, 0]}'),
+    ],
+)
+def test_a_look_up_is_answered_alike_on_the_short_way_and_on_the_long_one(
+    site: Site, path: str, body: bytes | None, accept: str
+) -> None:
+    def fetch(**headers: str) -> tuple[int, dict[str, str], bytes]:
+        connection = HTTPConnection("127.0.0.1", site.port, timeout=10)
+        with closing(connection):
+            connection.request("GET" if body is None else "POST", path, body, {"Accept": accept, **headers})
+            response = connection.getresponse()
+            return response.status, {**dict(response.getheaders()), "Date": ""}, response.read()
+
+    short, long = fetch(), fetch(Origin="http://elsewhere")
+    assert short == long
+    assert short[0] == 200
+
+
 @pytest.mark.parametrize(
     ("accept", "kind"),
     [
@@ -227,6 +254,15 @@ def test_rubbish_ends_in_a_refusal(site: Site) -> None:
             connection.sendall(rubbish)
             assert connection.recv(100).startswith(b"HTTP/1.0 400 ")
     assert site.ask("/livez")[0] == 200
+
+
+@pytest.mark.parametrize("segment", [b"\xff", b"%zz", b"\xed\xa0\x80", b"base64:\xff", b"a#b", b"%"])
+def test_a_key_that_is_no_text_of_a_path_holds_nobody_up(site: Site, segment: bytes) -> None:
+    for _ in range(2):
+        with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+            connection.sendall(b"GET /tables/player/" + segment + b" HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert connection.recv(100).startswith((b"HTTP/1.1 ", b"HTTP/1.0 400 "))
+    assert site.ask("/tables/player/a")[0] == 200
 
 
 @pytest.mark.parametrize("committing", [True, False])

@@ -23,10 +23,13 @@ from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.metrics import Metrics
 from pipeline.edges.web.address import Address
+from pipeline.edges.web.admission import Guard, Turns, bounded
 from pipeline.edges.web.live import Feed
 from pipeline.edges.web.pages import PAGES, REQUEST_BYTES
 from pipeline.edges.web.peers import Peers
-from pipeline.edges.web.server import BoundedWeb, Turns, bearer, bounded, explained
+from pipeline.edges.web.quick import Lookups
+from pipeline.edges.web.reading import Reader
+from pipeline.edges.web.server import BoundedWeb, explained
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,8 @@ class FaustApp(faust.App):
         self.plane_service = PlaneService(self)
         self.peers = Peers(self.plane)
         self.feed = Feed(self)
+        self._turns = Turns(lambda: self.plane.committing)
+        self._guard = Guard(config.http_token)
         super().__init__(
             f"{config.name}-agents",
             broker=broker_urls(settings),
@@ -75,10 +80,10 @@ class FaustApp(faust.App):
             web_port=self.address.port,
             web_application_options={
                 "middlewares": [
-                    Turns(lambda: self.plane.committing).middleware,
+                    self._turns.middleware,
                     explained,
                     bounded,
-                    *([bearer(config.http_token)] if config.http_token else []),
+                    self._guard.middleware,
                 ],
                 "client_max_size": REQUEST_BYTES,
             },
@@ -95,7 +100,7 @@ class FaustApp(faust.App):
             self.page(path)(page)
 
     def _new_web(self) -> BoundedWeb:
-        return BoundedWeb(self)
+        return BoundedWeb(self, Lookups(Reader(self.plane), self._turns, self._guard))
 
     async def on_first_start(self) -> None:
         """Faust's data folder is for tables of its own."""

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ class FoldLock(AbstractAsyncContextManager[None]):
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._looks: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._looks: deque[Callable[[], object]] = deque()
 
     async def __aenter__(self) -> None:
         """Wait for the holders before."""
@@ -43,18 +43,29 @@ class FoldLock(AbstractAsyncContextManager[None]):
         if not self._lock.locked():
             return work()
         seen: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._looks.append((work, seen))
+
+        def take() -> None:
+            if seen.done():  # who asked is gone
+                return
+            try:
+                seen.set_result(work())
+            except Exception as error:
+                seen.set_exception(error)
+
+        self.look_soon(take)
         return await seen
+
+    def look_soon(self, work: Callable[[], object]) -> None:
+        """Have ``work`` done, which is not to take long and may not raise, at once or as soon as a holder lets go."""
+        if self._lock.locked():
+            self._looks.append(work)
+        else:
+            work()
 
     def _take_looks(self) -> None:
         until = time.monotonic() + _LOOKS_SECONDS
         while self._looks and not self._lock.locked():
-            work, seen = self._looks.popleft()
-            if not seen.done():  # else who asked is gone
-                try:
-                    seen.set_result(work())
-                except Exception as error:
-                    seen.set_exception(error)
+            self._looks.popleft()()
             if self._looks and time.monotonic() > until:
                 asyncio.get_running_loop().call_soon(self._take_looks)
                 return

@@ -32,7 +32,7 @@ def no_such_key(table: str) -> HttpError:
     return HttpError(
         HTTPStatus.NOT_FOUND,
         f"no such key in table {table}",
-        f"GET /tables/{table} lists keys; `streamfold watch FILE {table} --from-start` shows what came",
+        f"`streamfold watch FILE {table} --from-start` shows what came; GET /tables/{table} lists its keys",
     )
 
 

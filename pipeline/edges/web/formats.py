@@ -23,15 +23,20 @@ _MSGPACKS = (MSGPACK, "application/vnd.msgpack", "application/x-msgpack")
 def respond(request: web.Request, body: object, status: HTTPStatus = HTTPStatus.OK) -> web.Response:
     """The body as the client wants it: JSON, unless it prefers MessagePack. Undefined numbers are null in both."""
     kind = wanted(request.headers.get("Accept", ""))
-    encoded = msgspec.json.encode(body)
-    if kind != JSON:
-        # JSON alone makes null of a number that is not finite.
-        encoded = msgspec.msgpack.encode(msgspec.json.decode(encoded))
-    return web.Response(body=encoded, status=status, content_type=kind, headers={"Vary": "Accept"})
+    return web.Response(body=encoded(body, kind), status=status, content_type=kind, headers={"Vary": "Accept"})
+
+
+def encoded(body: object, kind: str) -> bytes:
+    """The body as this media type."""
+    text = msgspec.json.encode(body)
+    # JSON alone makes null of a number that is not finite.
+    return text if kind == JSON else msgspec.msgpack.encode(msgspec.json.decode(text))
 
 
 def wanted(accept: str) -> str:
     """The media type to answer with, of those that an Accept header names."""
+    if accept in ("", JSON, "*/*"):  # what nearly everybody says
+        return JSON
     weights = dict(_weights(accept))
     best = max(_MSGPACKS, key=lambda kind: weights.get(kind, 0.0))
     return best if weights.get(best, 0.0) > weights.get(JSON, 0.0) else JSON

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+import logging
+from collections.abc import Callable, Collection
+from functools import partial
 from http import HTTPStatus
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import msgspec
 import numpy as np
@@ -15,6 +17,7 @@ from pipeline.core.batch import Floats
 from pipeline.core.config.model import Table
 from pipeline.core.encode import key_texts
 from pipeline.core.hop import home_of
+from pipeline.core.partition import Partition
 from pipeline.core.table import TablePartition
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.task import Task
@@ -22,8 +25,14 @@ from pipeline.edges.web.answers import Entry, PartitionState, Query, Readout, Re
 from pipeline.edges.web.cursor import Cursor
 from pipeline.edges.web.errors import Absent, HttpError, elsewhere, no_such_key, not_yet
 from pipeline.edges.web.keys import keys_named
+from pipeline.edges.web.status import declared
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+Look: TypeAlias = Callable[[Task, TablePartition, int], T]
+"""What is found in the row of a key."""
 
 SCANNED = 50_000
 """Keys that are looked at without a pause: folding goes on between two such looks, however few keys are found."""
@@ -34,16 +43,17 @@ class Reader:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
+        self.declared = declared(plane)
 
     # Tables
 
     def tables(self) -> dict[str, Summary]:
         """Every table, in short."""
-        return {name: self.summary(table) for name, table in self._declared().items()}
+        return {name: self.summary(table) for name, table in self.declared.items()}
 
     def table(self, name: str) -> Table:
         """A table of the configuration. Raises `HttpError` if there is none of this name."""
-        tables = self._declared()
+        tables = self.declared
         if name not in tables:
             raise HttpError(HTTPStatus.NOT_FOUND, f"no table {name}", f"there are {', '.join(tables)}")
         return tables[name]
@@ -96,52 +106,54 @@ class Reader:
 
         Raises `HttpError` if there is no such key, `Absent` if this worker can't know.
         """
-
-        def entry(part: TablePartition, row: int) -> dict[str, object]:
-            record: dict[str, object] = msgspec.json.decode(part.record(row))
-            return record | {"state": part.state.memories_of(row)}
-
-        task, found = await self._of_key(table, segment, entry)
-        return cast("Entry", found | {"committed": task.committed})
+        return await self._of_key(table, segment, _entry)
 
     async def readout(self, table: Table, segment: str, query: Query) -> Readout:
         """What one operator's memory of a key gives for a query; raises as :meth:`entry`."""
-        if query.operator not in table.operators:
-            known = ", ".join(table.operators)
-            raise HttpError(
-                HTTPStatus.NOT_FOUND, f"no operator {query.operator} in table {table.name}", f"it has {known}"
-            )
-        vector = _vector(table, query)
+        return await self._of_key(table, segment, _readout(table, query))
 
-        def readout(part: TablePartition, row: int) -> Readout:
-            memory = part.state.memories[query.operator]
-            with np.errstate(all="ignore"):
-                return _shown(memory.operator.read(memory.gather(np.array([row])), vector))
+    def at_hand(
+        self,
+        table: Table,
+        segment: str,
+        query: Query | None,
+        show: Callable[[object], T],
+        tell: Callable[[T | None], None],
+    ) -> bool:
+        """Tell what :meth:`entry` gives, or with a query :meth:`readout`, as ``show`` has it, and do so at once.
 
-        _, found = await self._of_key(table, segment, readout)
-        return found
+        Or after the fold that is under way. Returns whether that is so: the key is seen here, in a state that is quick
+        to look at. It tells None if that comes to nothing after all. Raises `HttpError` for a wrong query.
+        """
+        keys = keys_named(segment)
+        work: Look[object] = _entry if query is None else _readout(table, query)
+        task = next((task for task in self._tasks(table) if task.quick_to_read and _sees(task, table, keys)), None)
+        if task is None:
+            return False
 
-    async def _of_key(self, table: Table, segment: str, work: Callable[[TablePartition, int], T]) -> tuple[Task, T]:
+        def look(partition: Partition | None) -> None:
+            told: T | None = None
+            try:
+                if partition is not None and (found := _found(task, partition.tables[table.name], keys, work)):
+                    told = show(found[0])
+            except Exception:  # who asks again another way is told of it
+                log.debug("%s: a look at %s failed", task.name, table.name, exc_info=True)
+            tell(told)
+
+        task.read_soon(look)
+        return True
+
+    async def _of_key(self, table: Table, segment: str, work: Look[T]) -> T:
         """Do ``work`` with the key's row, in the partition that has it."""
         keys = keys_named(segment)
         missing = self._homes(table, keys)
-
-        def found(part: TablePartition) -> tuple[T] | tuple[()]:
-            rows = (part.state.find(key) for key in keys)
-            return next(((work(part, row),) for row in rows if row is not None), ())
-
-        def seems_absent(task: Task) -> bool:
-            if task.partition is None:
-                return True
-            state = task.partition.tables[table.name].state
-            return all(state.find(key) is None for key in keys)
-
         # It is in one of them: which one can be seen while a fold goes on, what it holds can't.
-        for task in sorted(self._tasks(table), key=seems_absent):
+        for task in sorted(self._tasks(table), key=lambda task: not _sees(task, table, keys)):
             if task.tp.partition in missing:
-                result = await self._read(task, table, found, brief=True)
+                look = partial(_found, task, keys=keys, work=work)
+                result = await self._read(task, table, look, brief=True)
                 if result:
-                    return task, result[0]
+                    return result[0]
                 if result is not None:
                     missing.discard(task.tp.partition)
         if missing:
@@ -167,10 +179,6 @@ class Reader:
 
     # The tasks that hold a table
 
-    def _declared(self) -> Mapping[str, Table]:
-        """The tables of the configuration, each with the stream that it is folded from."""
-        return {name: table for name, table in self._plane.app.tables.items() if not table.internal}
-
     def _tasks(self, table: Table) -> list[Task]:
         """The tasks of the table's partitions that are ours now."""
         tasks = self._plane.tasks.values()
@@ -194,6 +202,39 @@ class Reader:
     @staticmethod
     async def _read(task: Task, table: Table, work: Callable[[TablePartition], T], *, brief: bool = False) -> T | None:
         return await task.read(lambda partition: work(partition.tables[table.name]), brief=brief)
+
+
+def _sees(task: Task, table: Table, keys: Collection[bytes]) -> bool:
+    """Whether one of the keys seems to be there. That can be seen while a fold goes on; what it holds can't."""
+    if task.partition is None:
+        return False
+    state = task.partition.tables[table.name].state
+    return any(state.find(key) is not None for key in keys)
+
+
+def _found(task: Task, part: TablePartition, keys: Collection[bytes], work: Look[T]) -> tuple[T] | tuple[()]:
+    """What ``work`` finds in the row of the first of the keys that has one."""
+    rows = (part.state.find(key) for key in keys)
+    return next(((work(task, part, row),) for row in rows if row is not None), ())
+
+
+def _entry(task: Task, part: TablePartition, row: int) -> Entry:
+    record: dict[str, object] = msgspec.json.decode(part.record(row))
+    return cast("Entry", record | {"state": part.state.memories_of(row), "committed": task.committed})
+
+
+def _readout(table: Table, query: Query) -> Look[Readout]:
+    if query.operator not in table.operators:
+        known = ", ".join(table.operators)
+        raise HttpError(HTTPStatus.NOT_FOUND, f"no operator {query.operator} in table {table.name}", f"it has {known}")
+    vector = _vector(table, query)
+
+    def readout(_: Task, part: TablePartition, row: int) -> Readout:
+        memory = part.state.memories[query.operator]
+        with np.errstate(all="ignore"):
+            return _shown(memory.operator.read(memory.gather(np.array([row])), vector))
+
+    return readout
 
 
 def _state_of(task: Task, table: Table) -> PartitionState:
