@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from selectors import BaseSelector
 from typing import Any
 
@@ -109,6 +110,15 @@ async def reader_at(kafka: str, positions: Mapping[TopicPartition, int], **argum
     for tp, offset in positions.items():
         consumer.seek(tp, offset)
     return consumer
+
+
+@asynccontextmanager
+async def shut(consumer: ColumnarConsumer) -> AsyncIterator[ColumnarConsumer]:
+    """A consumer that is shut down when the body ends."""
+    try:
+        yield consumer
+    finally:
+        await consumer.shutdown()
 
 
 async def drain_to(consumer: ColumnarConsumer, tp: TopicPartition, end: int, limit: int = 1_000) -> list[Drained]:

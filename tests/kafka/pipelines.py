@@ -194,6 +194,18 @@ async def drained(site: Site, *planes: Plane) -> None:
     await until(lambda: site.lag() == 0, "the lag is gone", planes[0] if planes else None)
 
 
+async def folded(site: Site, count: int) -> None:
+    """A run of the app that folds this many events and ends."""
+    site.send(count)
+    async with running(site.app()) as plane:
+        await drained(site, plane)
+
+
+def games(site: Site) -> list[int]:
+    """The counts of all results that are committed."""
+    return [output["games"] for output in site.outputs()]
+
+
 def scenario(work: Callable[[], Awaitable[None]]) -> None:
     """Run a scenario to its end."""
 

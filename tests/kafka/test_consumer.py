@@ -3,14 +3,10 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Sequence
-from contextlib import asynccontextmanager
-from operator import attrgetter
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.errors import KafkaError, UnknownError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
@@ -19,20 +15,22 @@ from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import PartitionError
 from pipeline.edges.kafka.producer import TransactionalProducer
-from pipeline.errors import RunError
-from tests.kafka.clients import drain_to, make_topic, offsets_of, read_all, reader_at, run, unique, values_of, write
+from tests.kafka.clients import (
+    drain_to,
+    make_topic,
+    offsets_of,
+    read_all,
+    reader_at,
+    run,
+    shut,
+    unique,
+    values_of,
+    write,
+)
 
 _LAST_OFFSET_DELTA = 23
 _CRC = 17
 _ATTRIBUTES = 21
-
-
-@asynccontextmanager
-async def _closing(consumer: ColumnarConsumer) -> Any:
-    try:
-        yield consumer
-    finally:
-        await consumer.shutdown()
 
 
 def _wire_batch(base_offset: int, deltas: Sequence[int], last_delta: int) -> bytearray:
@@ -68,7 +66,7 @@ def test_columns_are_what_an_independent_client_reads(kafka: str) -> None:
                 await producer.send(tp.topic, value, key, partition=0, headers=[("h", b"v"), ("n", None)])
             await producer.flush()
             await producer.send(tp.topic, b"last", timestamp_ms=1_700_000_000_123)
-        async with _closing(await reader_at(kafka, {tp: 0})) as consumer:
+        async with shut(await reader_at(kafka, {tp: 0})) as consumer:
             drained = await drain_to(consumer, tp, 6)
             expected = await asyncio.to_thread(read_all, kafka, tp.topic, 6)
             columns = [
@@ -94,7 +92,7 @@ def test_compressed_batches_are_read_and_a_seek_into_one_starts_inside_it(kafka:
             for i in range(100):
                 batch.append(key=None, value=b"value %d" % i, timestamp=1_700_000_000_000 + i)
             await (await producer.send_batch(batch, tp.topic, partition=0))
-        async with _closing(await reader_at(kafka, {tp: 0})) as consumer:
+        async with shut(await reader_at(kafka, {tp: 0})) as consumer:
             assert values_of(await drain_to(consumer, tp, 100)) == [b"value %d" % i for i in range(100)]
             consumer.seek(tp, 60)
             inside = await drain_to(consumer, tp, 100)
@@ -115,7 +113,7 @@ def test_the_limit_is_kept_to_whole_wire_batches(kafka: str) -> None:
                 for i in range(start, start + 10):
                     batch.append(key=None, value=b"%d" % i, timestamp=None)
                 await (await producer.send_batch(batch, tp.topic, partition=0))
-        async with _closing(await reader_at(kafka, {tp: 0})) as consumer:
+        async with shut(await reader_at(kafka, {tp: 0})) as consumer:
             drained = await drain_to(consumer, tp, 50, limit=15)
             assert [len(item.batch) for item in drained] == [20, 20, 10]
             assert values_of(drained) == [b"%d" % i for i in range(50)]
@@ -138,7 +136,7 @@ def test_aborted_transactions_are_invisible_and_leave_no_gap(kafka: str) -> None
         await write(second, tp.topic, [b"c"])
         await second.close()
         # a b COMMIT lost lost ABORT c COMMIT
-        async with _closing(await reader_at(kafka, {tp: 0})) as consumer:
+        async with shut(await reader_at(kafka, {tp: 0})) as consumer:
             drained = await drain_to(consumer, tp, 8, limit=1)
             assert values_of(drained) == [b"a", b"b", b"c"]
             assert offsets_of(drained) == [0, 1, 6]
@@ -153,7 +151,7 @@ def test_an_open_transaction_holds_reading_up_and_the_watermarks_say_so(kafka: s
         producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
         await write(producer, tp.topic, [b"a"])
         await write(producer, tp.topic, [b"open"], commit=False)
-        async with _closing(await reader_at(kafka, {tp: 0})) as consumer:
+        async with shut(await reader_at(kafka, {tp: 0})) as consumer:
             assert values_of(await drain_to(consumer, tp, 2)) == [b"a"]
             assert await consumer.drain({tp}, limit=10, timeout=0.3) == []
             marks = consumer.watermarks(tp)
@@ -173,7 +171,7 @@ def test_holes_of_compaction_are_inside_start_and_next(kafka: str) -> None:
         producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
         await write(producer, tp.topic, [b"%d" % i for i in range(20)])
         await producer.close()
-        async with _closing(await reader_at(kafka, {tp: 0})) as consumer:
+        async with shut(await reader_at(kafka, {tp: 0})) as consumer:
             compacted = bytes(_wire_batch(0, [0], 0) + _wire_batch(1, [0, 2, 5], 8) + _wire_batch(10, [1], 1))
             await _replace_fetched(consumer, tp, compacted)
             (whole,) = await consumer.drain({tp}, limit=100, timeout=0)
@@ -201,7 +199,7 @@ def test_partitions_that_are_not_wanted_stay_where_they_are(kafka: str) -> None:
         for partition in (0, 1):
             await write(producer, topic, [b"%d" % i for i in range(5)], partition)
         await producer.close()
-        async with _closing(await reader_at(kafka, {wanted: 0, other: 0})) as consumer:
+        async with shut(await reader_at(kafka, {wanted: 0, other: 0})) as consumer:
             await _fetched(consumer, other)
             assert {item.tp for item in await consumer.drain({wanted}, limit=10, timeout=5)} == {wanted}
             assert consumer.fetch_position(other) == 0
@@ -220,7 +218,7 @@ def test_a_damaged_batch_is_reported_after_what_came_before_it_and_never_skipped
             for i in range(3):
                 await producer.send_and_wait(topic, b"%d" % i, partition=0)
             await producer.send_and_wait(topic, b"sound", partition=1)
-        async with _closing(await reader_at(kafka, {damaged: 0, sound: 0})) as consumer:
+        async with shut(await reader_at(kafka, {damaged: 0, sound: 0})) as consumer:
             for attempt in range(2):
                 consumer.seek(damaged, 0)
                 consumer.seek(sound, 0)
@@ -247,7 +245,7 @@ def test_a_batch_that_breaks_off_gives_none_of_its_rows(kafka: str) -> None:
     async def scenario() -> None:
         async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
             await producer.send_and_wait(tp.topic, b"0", partition=0)
-        async with _closing(await reader_at(kafka, {tp: 0})) as consumer:
+        async with shut(await reader_at(kafka, {tp: 0})) as consumer:
             torn = _wire_batch(1, [0, 1], 1)
             struct.pack_into(">i", torn, 57, 3)  # it claims three records, and its checksum agrees
             struct.pack_into(">I", torn, _CRC, calc_crc32c(bytes(torn[_ATTRIBUTES:])))
@@ -271,7 +269,7 @@ def test_a_position_outside_the_log_is_an_error_and_never_reset(kafka: str) -> N
         await write(producer, topic, [b"x"], 0)
         await write(producer, topic, [b"y"], 1)
         await producer.close()
-        async with _closing(await reader_at(kafka, {outside: 99, inside: 0})) as consumer:
+        async with shut(await reader_at(kafka, {outside: 99, inside: 0})) as consumer:
             drained = await consumer.drain({inside}, limit=10, timeout=10)
             assert values_of(drained) == [b"y"]
             with pytest.raises(PartitionError) as raised:
@@ -296,7 +294,7 @@ def test_a_partition_of_a_new_group_waits_for_its_seek_without_raising(kafka: st
         consumer = ColumnarConsumer(ClientSettings(kafka), group_id=unique("group"))
         await consumer.start()
         consumer.subscribe([tp.topic])
-        async with _closing(consumer):
+        async with shut(consumer):
             async with asyncio.timeout(20):
                 while consumer.current_assignment() is None:
                     assert await consumer.drain(set(), limit=10, timeout=0.05) == []
@@ -304,112 +302,5 @@ def test_a_partition_of_a_new_group_waits_for_its_seek_without_raising(kafka: st
             assert await consumer.drain(set(), limit=10, timeout=0.5) == []
             assert consumer.seek_and_resume(tp, 0, consumer.current_assignment())
             assert values_of(await drain_to(consumer, tp, 2)) == [b"x"]
-
-    run(scenario)
-
-
-def test_a_batch_names_its_assignment_and_an_old_one_cannot_seek(kafka: str) -> None:
-    tp = TopicPartition(make_topic(kafka), 0)
-
-    async def scenario() -> None:
-        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
-        await write(producer, tp.topic, [b"x"])
-        await producer.close()
-        async with _closing(await reader_at(kafka, {tp: 0})) as consumer:
-            old = consumer.current_assignment()
-            (drained,) = await drain_to(consumer, tp, 2)
-            assert drained.assignment is old
-            consumer.assign([tp])
-            assert consumer.current_assignment() is not old
-            assert not consumer.seek_and_resume(tp, 0, old)
-            assert consumer.fetch_position(tp) is None
-            assert not consumer.seek_and_resume(TopicPartition(tp.topic, 7), 0, consumer.current_assignment())
-
-    run(scenario)
-
-
-def test_an_error_of_the_coordinator_is_raised_once_and_the_member_lives_on(kafka: str) -> None:
-    tp = TopicPartition(make_topic(kafka), 0)
-
-    async def scenario() -> None:
-        consumer = ColumnarConsumer(ClientSettings(kafka), group_id=unique("group"))
-        await consumer.start()
-        consumer.subscribe([tp.topic])
-        async with _closing(consumer):
-            # The coordination loop does this on an answer it does not know, and then waits to be asked.
-            waiting = consumer._coordinator._push_error_to_user(UnknownError())
-            with pytest.raises(KafkaError):
-                await consumer.drain({tp}, limit=10, timeout=0.1)
-            await waiting
-            async with asyncio.timeout(20):
-                while consumer.current_assignment() is None:
-                    await consumer.drain(set(), limit=10, timeout=0.1)
-
-    run(scenario)
-
-
-@pytest.mark.parametrize("task", ["_fetcher._fetch_task", "_coordinator._coordination_task"])
-def test_a_consumer_whose_background_work_ended_says_so(kafka: str, task: str) -> None:
-    tp = TopicPartition(make_topic(kafka), 0)
-
-    async def scenario() -> None:
-        consumer = ColumnarConsumer(ClientSettings(kafka), group_id=unique("group"))
-        await consumer.start()
-        consumer.subscribe([tp.topic])
-        async with _closing(consumer):
-            attrgetter(task)(consumer).cancel()
-            await asyncio.sleep(0.2)
-            with pytest.raises(RunError):
-                await consumer.drain({tp}, limit=10, timeout=0)
-
-    run(scenario)
-
-
-def test_shutdown_is_bounded_while_another_member_will_not_let_go(kafka: str) -> None:
-    topic = make_topic(kafka, 2)
-    group = unique("group")
-
-    async def scenario() -> None:
-        release = asyncio.Event()
-        clinging = asyncio.Event()
-
-        class Clinging(ConsumerRebalanceListener):  # type: ignore[misc]
-            async def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
-                if revoked:
-                    clinging.set()
-                    await release.wait()
-
-            async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None: ...
-
-        arguments: dict[str, Any] = {"group_id": group, "rebalance_timeout_ms": 60_000, "heartbeat_interval_ms": 200}
-        first = ColumnarConsumer(ClientSettings(kafka), **arguments)
-        await first.start()
-        first.subscribe([topic], listener=Clinging())
-        async with asyncio.timeout(20):
-            while first.current_assignment() is None:
-                await first.drain(set(), limit=1, timeout=0.1)
-        second = ColumnarConsumer(ClientSettings(kafka), **arguments)
-        await second.start()
-        second.subscribe([topic])
-        async with asyncio.timeout(20):
-            await clinging.wait()
-        async with asyncio.timeout(10):  # the join would be pending for a minute
-            await second.shutdown(timeout=0.5)
-        release.set()
-        await first.shutdown()
-
-    run(scenario)
-
-
-def test_a_client_that_does_not_close_holds_up_nobody(kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def scenario() -> None:
-        reader = ColumnarConsumer.reader(ClientSettings(kafka))
-        await reader.start()
-        close, never = reader._client.close, asyncio.Event()
-        monkeypatch.setattr(reader._client, "close", never.wait)
-        async with asyncio.timeout(30):
-            await reader.shutdown(0.1)
-        await close()
-        await asyncio.sleep(0)
 
     run(scenario)

@@ -27,7 +27,18 @@ from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.restore import Restore
 from pipeline.edges.kafka.task import FULL_BYTES, PARK_SECONDS, Phase
 from pipeline.errors import KafkaStateError, RunError
-from tests.kafka.pipelines import OPERATORS, Site, drained, ended, refusal, running, sample, scenario, until
+from tests.kafka.pipelines import (
+    OPERATORS,
+    Site,
+    drained,
+    ended,
+    games,
+    refusal,
+    running,
+    sample,
+    scenario,
+    until,
+)
 
 SESSION_SECONDS = 2.0
 
@@ -42,10 +53,6 @@ def own() -> Iterator[str]:
 @pytest.fixture
 def site(own: str, topic_prefix: str) -> Site:
     return Site(own, topic_prefix)
-
-
-def _games(site: Site) -> list[int]:
-    return [output["games"] for output in site.outputs()]
 
 
 class Stall:
@@ -87,7 +94,7 @@ def test_a_changelog_deleted_under_load_ends_the_worker_and_is_not_made_again(si
         assert changelog in stopped.cause
         assert stopped.mend
         assert site.admin.describe([changelog]) == {}
-        assert _games(site) == [1, 2, 3, 4, 5]
+        assert games(site) == [1, 2, 3, 4, 5]
 
     scenario(work)
 
@@ -100,7 +107,7 @@ def test_an_error_of_the_coordinator_does_not_stop_the_worker(site: Site) -> Non
                 await plane.consumer._coordinator._push_error_to_user(UnknownError())
             site.send(5)
             await drained(site, plane)
-        assert _games(site) == [1, 2, 3, 4, 5]
+        assert games(site) == [1, 2, 3, 4, 5]
 
     scenario(work)
 
@@ -157,7 +164,7 @@ def test_a_partition_that_comes_back_goes_on_without_a_restore(site: Site) -> No
             assert sample(first.metrics, "rebalances_total") >= rebalances + 3
             assert moved < 3, "the assignor never left the partition where it was"
             assert sample(first.metrics, "restores_total", reason="assigned") == 1 + moved
-        assert _games(site) == list(range(1, 31))
+        assert games(site) == list(range(1, 31))
 
     scenario(work)
 
@@ -225,7 +232,7 @@ def test_a_restore_that_ends_in_another_assignment_seeks_there(site: Site, monke
                 await drained(site, plane)
             site.send(5)
             await drained(site, plane)
-        assert _games(site) == list(range(1, 16))
+        assert games(site) == list(range(1, 16))
 
     scenario(work)
 
@@ -259,7 +266,7 @@ def test_an_operator_slower_than_the_session_is_not_evicted(site: Site) -> None:
             await asyncio.sleep(SESSION_SECONDS)  # an eviction is noticed with the next heartbeat
             assert sample(plane.metrics, "rebalances_total") == 1
             assert sample(plane.metrics, "fenced_total") == 0
-        assert _games(site) == list(range(1, 8))
+        assert games(site) == list(range(1, 8))
 
     scenario(work)
 
@@ -316,7 +323,7 @@ def test_a_revocation_does_not_wait_for_a_stalled_commit(site: Site, monkeypatch
                 assert task.phase is Phase.CLOSED
                 stall.end()
                 await drained(site, first, second)
-        assert _games(site) == [1, 2, 3, 4, 5]
+        assert games(site) == [1, 2, 3, 4, 5]
 
     scenario(work)
 
@@ -344,7 +351,7 @@ def test_a_wait_that_a_client_cancels_by_itself_does_not_end_a_task_unseen(
         site.send(5)
         async with running(site.app()) as plane:
             await drained(site, plane)
-        assert _games(site) == [1, 2, 3, 4, 5]
+        assert games(site) == [1, 2, 3, 4, 5]
         assert cancelled == 3
 
     scenario(work)

@@ -24,16 +24,12 @@ from pipeline.edges.kafka.errors import Fenced, InDoubt
 from pipeline.edges.kafka.producer import Deadlines, TransactionalProducer
 from pipeline.errors import KafkaStateError, RunError
 from tests.kafka.clients import unique, write
-from tests.kafka.pipelines import Site, drained, ended, refusal, running, sample, scenario, until
+from tests.kafka.pipelines import Site, drained, ended, games, refusal, running, sample, scenario, until
 
 
 @pytest.fixture
 def site(kafka: str, topic_prefix: str) -> Site:
     return Site(kafka, topic_prefix)
-
-
-def _games(site: Site) -> list[int]:
-    return [output["games"] for output in site.outputs()]
 
 
 def _configure(site: Site, topic: str, **configs: str) -> None:
@@ -60,7 +56,7 @@ def test_a_record_that_the_broker_refuses_leaves_the_offset_where_it_was(site: S
         _configure(site, f"{site.name}-table", max_message_bytes="1000000")
         async with running(site.app()) as plane:
             await drained(site, plane)
-        assert _games(site) == [1, 2, 3, 4, 5, 6]
+        assert games(site) == [1, 2, 3, 4, 5, 6]
 
     scenario(work)
 
@@ -123,7 +119,7 @@ def test_a_worker_that_is_fenced_but_still_assigned_goes_on(site: Site) -> None:
                 await drained(site, plane)
             assert sample(plane.metrics, "fenced_total") == 2
             assert sample(plane.metrics, "restores_total", reason="assigned") == 1
-        assert _games(site) == list(range(1, 16))
+        assert games(site) == list(range(1, 16))
 
     scenario(work)
 
@@ -154,7 +150,7 @@ def test_a_commit_in_doubt_is_settled_without_a_restore(
                 await drained(site, plane)
             assert doubts >= 4
             assert sample(plane.metrics, "restores_total", reason="assigned") == 1
-        assert _games(site) == list(range(1, 21))
+        assert games(site) == list(range(1, 21))
 
     scenario(work)
 
@@ -184,7 +180,7 @@ def test_a_producer_that_must_be_renewed_is_renewed_before_the_next_transaction(
                 await drained(site, plane)
                 assert fences == sent - 1
             assert sample(plane.metrics, "restores_total", reason="assigned") == 1
-        assert _games(site) == [1, 2, 3]
+        assert games(site) == [1, 2, 3]
 
     scenario(work)
 
@@ -218,7 +214,7 @@ def test_a_zombie_that_must_renew_its_producer_commits_nothing_over_the_newer_ow
             await committer.close()
             site.send(5)  # the same events that the newer owner has folded, and it was quicker
             await drained(site, zombie)
-        assert _games(site) == list(range(1, 11))
+        assert games(site) == list(range(1, 11))
 
     scenario(work)
 
@@ -262,7 +258,7 @@ def test_a_rebalance_during_the_fence_is_survived(site: Site, monkeypatch: pytes
             await asyncio.sleep(0.5)
             plane.assign([site.tp()])
             await drained(site, plane)
-        assert _games(site) == [1, 2, 3, 4, 5]
+        assert games(site) == [1, 2, 3, 4, 5]
 
     scenario(work)
 
@@ -283,7 +279,7 @@ def test_a_stop_on_a_bad_event_commits_nothing_of_its_batch(site: Site) -> None:
         assert "offset 9" in stopped.cause
         async with running(site.app()) as plane:
             await drained(site, plane)
-        assert _games(site) == list(range(1, 10))
+        assert games(site) == list(range(1, 10))
 
     scenario(work)
 
@@ -310,7 +306,7 @@ def test_a_commit_that_waits_for_a_fold_does_not_take_what_the_fold_left_half_do
         assert isinstance(stopped, RunError)
         async with running(site.app([site.table(operators={"games": Slow()})])) as plane:
             await drained(site, plane)
-        assert _games(site) == [1, 2, 3]
+        assert games(site) == [1, 2, 3]
 
     scenario(work)
 
@@ -326,7 +322,7 @@ def test_markers_at_the_end_of_the_source_leave_no_lag(site: Site) -> None:
             await drained(site, plane)
             assert site.committed() == 4
         await producer.close()
-        assert _games(site) == [1]
+        assert games(site) == [1]
         assert site.metas()[0]["next_offset"] == 4
 
     scenario(work)
@@ -347,7 +343,7 @@ def test_a_stop_in_the_middle_of_a_commit_finishes_it(site: Site, monkeypatch: p
             site.send(5)
             await writing.wait()
         assert site.committed() == 5
-        assert _games(site) == [1, 2, 3, 4, 5]
+        assert games(site) == [1, 2, 3, 4, 5]
         bounds = site.admin.all_bounds([TopicPartition(f"{site.name}-table", 0)], "read_committed")
         assert bounds == site.admin.all_bounds([TopicPartition(f"{site.name}-table", 0)])
 
