@@ -55,6 +55,8 @@ class Rules:
     """After a commit that took more than one request a new producer is fenced."""
     looks_after_renewing: bool = True
     """That fence stops a newer owner too, so it is asked whether one has committed."""
+    proves_refusals: bool = True
+    """Before it refuses what it has read it sees that its fence still stands: else another owner may be writing it."""
 
 
 class Fate(enum.Enum):
@@ -206,6 +208,8 @@ class Owner:
         except Refused as refusal:
             if self.assignment is not assignment:
                 raise Superseded from refusal
+            if self.rules.proves_refusals:
+                yield from self._prove_fence()
             raise
         self.partition, self.broken = restored, None
         if self.committed is None:
@@ -256,6 +260,8 @@ class Owner:
         if meta is None and committed is None:
             partition.resume(self.kafka.source.start)
             return partition, None
+        if meta is not None and committed is not None and committed < meta.next_offset:
+            committed = None  # an own offset that the coordinator has not caught up from
         if meta is None or committed not in (None, meta.next_offset):
             raise Refused
         partition.resume(meta.next_offset)
@@ -326,8 +332,11 @@ class Owner:
         raise Superseded
 
     def _stumble(self, trouble: Exception) -> Steps[None]:
-        """Abandon the producer: abort what is open, if the broker hears of it, and close."""
         self.seen[type(trouble).__name__] += 1
+        yield from self._abandon()
+
+    def _abandon(self) -> Steps[None]:
+        """Abort what is open, if the broker hears of it, and close the producer."""
         producer, self.producer = self.producer, None
         if producer is not None and producer.in_transaction:
             with suppress(Failed):
@@ -341,6 +350,13 @@ class Owner:
             transactional_id = f"{self.name}-{self._ids}"
         epoch = yield from self._ask("fence", partial(self.kafka.init_producer_id, transactional_id))
         self.producer = Producer(transactional_id, epoch)
+
+    def _prove_fence(self) -> Steps[None]:
+        assert self.producer is not None
+        producer = self.producer
+        producer.in_transaction = True
+        yield from self._ask("prove_fence", partial(self.kafka.add_offset, producer.id, producer.epoch, 0))
+        yield from self._abandon()
 
     def _committer_commit(self, cut: Cut) -> Steps[None]:
         """`Committer.commit`: steps 2 to 6."""

@@ -12,12 +12,12 @@ class Violation(AssertionError):
 
 
 class World:
-    """Two owners, one Kafka, and the oracle."""
+    """Two owners, one Kafka, and the oracle. If the changelog is ``lossy``, owners may refuse it."""
 
     def __init__(self, rules: Rules) -> None:
         self.kafka = Kafka()
         self.one, self.other = self.owners = [Owner(self.kafka, name, rules) for name in ("one", "other")]
-        self.damaged = False
+        self.damaged = self.lossy = False
 
     def send(self, *keys: str, value: object = "event", aborted: bool = False) -> None:
         """Events come in; those of a transaction that aborts count for nothing and leave a hole."""
@@ -58,7 +58,7 @@ class World:
         """The head of the changelog is lost, long after the last commit could be seen."""
         self.kafka.show_offset()
         self.kafka.changelog.lose(upto)
-        self.damaged = True
+        self.damaged = self.lossy = True
 
     def check(self) -> None:
         """Compare what is committed, and what each owner has, with a fold of the source."""
@@ -78,6 +78,8 @@ class World:
                 raise Violation(f"changelog: {logged.state} and {logged.meta}, not {state} at {position}")
         for owner in self.owners:
             self._check_memory(owner)
+            if owner.seen["refused"] and not self.lossy:
+                raise Violation(f"{owner.name} refuses what is sound")
 
     def _check_memory(self, owner: Owner) -> None:
         """The state of an owner that can commit: nobody fenced it, and nobody committed since it did."""

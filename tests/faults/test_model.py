@@ -134,6 +134,7 @@ class Protocol(RuleBasedStateMachine):
 
     @rule(upto=st.integers(1, 60))
     def compact(self, upto: int) -> None:
+        self.world.lossy |= self.damage == "lost tombstones"
         gone = self.world.kafka.changelog.compact(upto, tombstones=self.damage == "lost tombstones")
         self.seen["compacted"] += gone
 
@@ -282,6 +283,22 @@ def a_zombie_that_renews(world: World) -> None:
     world.commit(world.one)
 
 
+def a_restore_that_sleeps(world: World) -> None:
+    """A new owner has read the changelog and sleeps; the old one takes over again, and commits before it wakes."""
+    folded_by_one(world)
+    world.commit(world.one)
+    world.give(world.other)
+    world.until(world.other, "committed")
+    world.one.start()
+    world.send("b")
+    world.give(world.one)
+    world.work(world.one)
+    world.commit(world.one)
+    world.kafka.show_offset()
+    for _ in range(20):
+        world.other.step()
+
+
 def folded_by_one(world: World) -> None:
     """One owner has folded an event of key a and not committed it."""
     world.send("a")
@@ -298,6 +315,7 @@ SCHEDULES: dict[str, Callable[[World], None]] = {
     "settles": a_commit_without_an_answer,
     "renews": a_second_request_to_commit,
     "looks_after_renewing": a_zombie_that_renews,
+    "proves_refusals": a_restore_that_sleeps,
 }
 
 

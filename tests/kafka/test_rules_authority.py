@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import aclosing
 
 import pytest
 from aiokafka import TopicPartition
@@ -15,10 +16,11 @@ from pipeline.edges.kafka import restore
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.commit import Committer
 from pipeline.edges.kafka.producer import TransactionalProducer
+from pipeline.edges.kafka.restore import Restore, read_log
 from pipeline.edges.kafka.world import World
 from pipeline.errors import KafkaStateError
 from tests.kafka.clients import unique
-from tests.kafka.pipelines import Site, drained, folded, games, refusal, running, scenario, until
+from tests.kafka.pipelines import Site, drained, folded, games, refusal, running, sample, scenario, until
 
 
 @pytest.fixture
@@ -48,6 +50,39 @@ def test_offsets_that_someone_moved_are_refused_naming_both(site: Site) -> None:
         assert "reset" in refused.mend
         assert site.committed() == 2
         assert games(site) == [1, 2, 3, 4, 5]
+
+    scenario(work)
+
+
+def test_a_restore_that_slept_while_another_committed_is_superseded_and_begins_anew(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[TopicPartition] = []
+    commit_of = World.commit_of
+
+    async def asleep(world: World, tp: TopicPartition) -> OffsetAndMetadata | None:
+        """The changelog is read, the offset is not: for so long that the group gives the partition to another."""
+        if not slept:
+            slept.append(tp)
+            other = Committer(world.settings, world.app.group, tp, world.deadlines, world.limits)
+            await other.fence()
+            partition, _ = await Restore(world, site.stream, tp, other.transactional_id).run()
+            async with aclosing(read_log(world.settings, tp, partition.position, 8)) as batches:
+                async for batch in batches:
+                    partition.fold(batch)
+            await other.commit(partition.cut())
+            await other.close()
+        return await commit_of(world, tp)
+
+    async def work() -> None:
+        await folded(site, 5)
+        site.send(3)
+        monkeypatch.setattr(World, "commit_of", asleep)
+        async with running(site.app()) as plane:
+            await until(lambda: sample(plane.metrics, "fenced_total") == 1, "it hears that it was fenced", plane)
+            site.send(2)
+            await drained(site, plane)
+        assert games(site) == list(range(1, 11))
 
     scenario(work)
 

@@ -54,6 +54,19 @@ class Committer:
             self._settings, self.transactional_id, self._deadlines, self._limits
         )
 
+    async def prove_fence(self) -> None:
+        """See that nobody has taken the partition over since: begin a transaction, and abort it.
+
+        Whoever slept past its session does not know that it has lost the partition; the broker does. Needs a new fence
+        afterwards.
+
+        Raises:
+            Fenced, Failed: someone has, or it can't be known.
+        """
+        await self.begin()
+        await self.producer.add_offset(self._tp, 0, self._group, OWN)
+        await self.abandon()
+
     async def commit(self, cut: Cut) -> None:
         """Steps 2 to 6. Not while it `must_renew`.
 

@@ -261,10 +261,13 @@ class Task:
             try:
                 partition, self.committed = await self.restore.run()
             except KafkaStateError as refusal:
-                if self.assignment is assignment or isinstance(refusal, Failed):
+                if isinstance(refusal, Failed):
                     raise
-                # Another owner may be writing what was read here: it is not ours to judge any more.
-                raise Superseded(f"revoked while it was restored: {refusal}") from refusal
+                # Another owner may have been writing what was read here: then it was not ours to judge.
+                if self.assignment is not assignment:
+                    raise Superseded(f"revoked while it was restored: {refusal}") from refusal
+                await self._committer.prove_fence()
+                raise
             finally:
                 self.restore = None
         # Seen by its siblings before it looks at them: of two that are restored at once, one sees the other.
