@@ -11,6 +11,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.producer.transaction_manager import TransactionState
 
 from pipeline.edges.broker import EmbeddedKafka
 from pipeline.edges.kafka.admin import Admin
@@ -120,6 +123,43 @@ def test_no_step_outlasts_its_deadline_and_no_close_its_bound(own: EmbeddedKafka
             await producer.abort()
             await producer.close()
             assert time.monotonic() - began < 2 * _HASTY.commit + 4 * _HASTY.close
+
+    run(scenario)
+
+
+def test_a_fence_fails_while_a_broker_that_is_starting_names_no_node(
+    own: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scenario() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(AIOKafkaClient, "get_random_node", lambda _: None)
+            with pytest.raises(Failed, match="fencing"):
+                await TransactionalProducer.fence(ClientSettings(own.address), unique("owner"), _HASTY)
+        await (await TransactionalProducer.fence(ClientSettings(own.address), unique("owner"))).close()
+
+    run(scenario)
+
+
+def test_a_transaction_that_fails_between_two_looks_at_it_has_failed(
+    own: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = make_topic(own.address)
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(own.address), unique("owner"), _HASTY)
+        await producer.begin()
+        transactions, seen = producer._producer.transactions, producer._producer.client._wait_on_metadata
+
+        async def refused(name: str) -> object:
+            """The sender hears that a request was refused, just then."""
+            if transactions.state is TransactionState.IN_TRANSACTION:
+                transactions.error_transaction(TopicAuthorizationFailedError(name))
+            return await seen(name)
+
+        monkeypatch.setattr(producer._producer.client, "_wait_on_metadata", refused)
+        with pytest.raises(Failed, match="writing to"):
+            await producer.append(topic, 0, [b"k"], [b"v"])
+        await producer.close()
 
     run(scenario)
 

@@ -18,6 +18,7 @@ from typing import Any
 from aiokafka import TopicPartition
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
+    IllegalOperation,
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
     KafkaError,
@@ -41,6 +42,10 @@ Headers = Sequence[tuple[str, bytes | None]]
 BATCH_BYTES = 512 * 1024
 
 _FENCED = (ProducerFenced, InvalidProducerEpoch, InvalidProducerIdMapping)
+_FAILURES = (KafkaError, TimeoutError, OSError, AssertionError, IllegalOperation)
+"""What aiokafka raises if a step can't be done. It asserts that it knows a node, but a broker that is only just
+starting names none; and what it says of a transaction that failed between two steps is no `KafkaError`."""
+
 FORBIDDEN: Mapping[type, str] = {
     TopicAuthorizationFailedError: "grant Write on the changelogs, the outputs and the dead letters",
     GroupAuthorizationFailedError: "grant Read on the consumer group, which bears the app's name",
@@ -259,7 +264,7 @@ class TransactionalProducer:
         except TransactionError as error:
             self._trouble = error
             raise
-        except (KafkaError, TimeoutError, OSError) as error:
+        except _FAILURES as error:
             self._trouble = self._verdict(what, error)
             raise self._trouble from error
 
