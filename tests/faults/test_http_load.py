@@ -21,7 +21,7 @@ from tests.kafka.process import ask, is_ready
 
 READERS = 24
 SECONDS = 3.0
-TRIES = 5
+TRIES = 10
 NEARLY_ALL = 0.9
 PATHS = (
     "/tables/player/scores-1",

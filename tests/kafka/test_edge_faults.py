@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from aiokafka import TopicPartition
@@ -42,9 +43,11 @@ async def _paused(broker: EmbeddedKafka) -> AsyncIterator[None]:
         os.kill(broker.pid, signal.SIGCONT)
 
 
-async def _open_transaction(broker: EmbeddedKafka, owner: str, topic: str, group: str) -> TransactionalProducer:
+async def _open_transaction(
+    broker: EmbeddedKafka, owner: str, topic: str, group: str, deadlines: Deadlines = _HASTY
+) -> TransactionalProducer:
     """A transaction with a record and an offset, ready to be committed."""
-    producer = await TransactionalProducer.fence(ClientSettings(broker.address), owner, _HASTY)
+    producer = await TransactionalProducer.fence(ClientSettings(broker.address), owner, deadlines)
     await producer.begin()
     await producer.append(topic, 0, [b"k"], [b"doubtful"])
     await producer.acknowledge()
@@ -56,7 +59,8 @@ def test_a_commit_that_was_asked_for_twice_counts_but_renews_the_producer(own: E
     topic = make_topic(own.address)
 
     async def scenario() -> None:
-        producer = await _open_transaction(own, unique("owner"), topic, unique("group"))
+        patient = replace(_HASTY, commit=20.0)
+        producer = await _open_transaction(own, unique("owner"), topic, unique("group"), patient)
         async with _paused(own):
             committing = asyncio.create_task(producer.commit())
             await asyncio.sleep(0.8)
