@@ -16,8 +16,8 @@ from operators.columns.scan import two_sum
 _SEGMENT = 64
 """Events that meet each other directly; those of earlier segments they meet in the memory."""
 
-_UNFADED = 8
-"""Events that meet each other directly if nothing is forgotten: the shortest segment."""
+_NEAR = 8
+"""Events that meet each other directly, unless each row of the memory has gates of its own: the shortest segment."""
 
 _LENGTH = 4096
 """Events of a key taken at once."""
@@ -112,13 +112,17 @@ def _meet(k: Floats, v: Floats, gates: Floats | None, q: Floats, *, own: bool) -
     Keys fade to the end of their segment; queries, in place too, are multiplied by what is left of a memory from the
     beginning of the segment to them.
     """
-    size = 1 if gates is not None else min(k.shape[3], _UNFADED)
-    near = np.tril(_cut(q, size) @ _cut(k, size).swapaxes(-1, -2), 0 if own else -1)
-    read = (near @ _cut(v, size)).reshape(*q.shape[:-1], v.shape[-1])
+    size = min(k.shape[3], _NEAR) if gates is None or gates.shape[-1] == 1 else 1
+    near = _cut(q, size) @ _cut(k, size).swapaxes(-1, -2)
     left = None
-    if gates is not None:
-        left = _cut(gates, 1)[:, :, :, 0]
-        q *= gates if own else 1.0
+    if gates is None or size == 1:
+        near = np.tril(near, 0 if own else -1)
+        if gates is not None:
+            left = _cut(gates, 1)[:, :, :, 0]
+            q *= gates if own else 1.0
+    else:
+        near, left = _fade_near(_cut(k, size), _cut(gates, size), _cut(q, size), near, own=own)
+    read = (near @ _cut(v, size)).reshape(*q.shape[:-1], v.shape[-1])
     while size < k.shape[3]:
         first, second = _cut(k, size)[:, :, ::2], _cut(q, size)[:, :, 1::2]
         later = _cut(read, size)[:, :, 1::2]
@@ -128,6 +132,26 @@ def _meet(k: Floats, v: Floats, gates: Floats | None, q: Floats, *, own: bool) -
             left = _fade_once(k, left, size)
         size *= 2
     return read, left
+
+
+def _fade_near(k: Floats, gates: Floats, q: Floats, near: Floats, *, own: bool) -> tuple[Floats, Floats]:
+    """What events of a short run read of each other, with what came between them; what the run leaves of a memory.
+
+    Gates are (..., s, 1), ``near`` is (..., s, s), of pairs yet to come too. Keys and queries fade as in `_meet`.
+    """
+    past = np.tri(gates.shape[-2], k=-1, dtype=bool)
+    since = np.multiply.accumulate(gates, axis=-2)
+    between = np.tril(np.multiply.accumulate(np.where(past, gates, 1.0), axis=-2))
+    k *= between[..., -1, :, None]
+    if own:
+        q *= since
+    else:
+        q[..., 1:, :] *= since[..., :-1, :]
+        between[..., 1:, :] = between[..., :-1, :]
+        between[..., 0, :] = 0.0
+    # What has no weight is not looked at: it may be infinite.
+    faded = np.multiply(near, between, out=np.zeros_like(near), where=between != 0)
+    return faded, since[..., -1, :]
 
 
 def _cut(rows: Floats, size: int) -> Floats:

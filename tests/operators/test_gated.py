@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -62,6 +62,19 @@ def test_retention_by_hand() -> None:
     _, result = run(Retention(**KV, gamma=0.5, readout="before"), columns)
     assert result["value"].tolist() == [[0, 0], [0, 0], [1.5 + 10, 2 + 12]]
     assert result["error"].tolist() == [[3, 4], [5, 6], [7 - 11.5, 8 - 14]]
+
+
+@pytest.mark.parametrize("readout", ["after", "before"])
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_an_event_reads_nothing_of_a_pair_that_is_yet_to_come(
+    gamma: float, readout: Literal["after", "before"]
+) -> None:
+    """Their product would overflow."""
+    columns = {"key": [[1.0], [1e300]], "value": [[1.0], [1e-300]], "query": [[1e10], [1e-10]]}
+    _, result = run(Retention(**ASK, gamma=gamma, readout=readout), columns)
+    after, before = [1e10, 1e-10 * (gamma + 1.0)], [0.0, 1e-10]
+    found = result["value"] if readout == "before" else result
+    np.testing.assert_allclose(np.ravel(found), before if readout == "before" else after, rtol=1e-15)
 
 
 def test_each_head_of_retention_reads_as_a_memory_of_its_own() -> None:
