@@ -271,7 +271,7 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
         for task in (getattr(self._coordinator, "_coordination_task", None), self._fetcher._fetch_task):
             if task is not None and task.done():
                 error = None if task.cancelled() else task.exception()
-                raise RunError("the consumer ended by itself", "start the worker again") from error
+                raise RunError(f"the consumer ended by itself: {error!r}", "start the worker again") from error
         self._coordinator.check_errors()
 
     async def _wait(self, timeout: float) -> None:
