@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tests.faults.model import Owner, Rules
+from tests.faults.model import Owner
 from tests.faults.model_kafka import Kafka, Log, Outcome, Transaction
+from tests.faults.model_rules import Rules
 from tests.faults.model_state import Meta, Partition, fold_event
 
 

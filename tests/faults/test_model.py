@@ -12,7 +12,8 @@ from hypothesis import Phase as Part
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from tests.faults.model import Fate, Owner, Rules
+from tests.faults.model import Fate, Owner
+from tests.faults.model_rules import Rules
 from tests.faults.model_world import Violation, World
 
 FAITHFUL = Rules()
