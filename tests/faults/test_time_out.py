@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from kafka import TopicPartition
@@ -15,6 +14,7 @@ from pipeline.edges.doctor.transactions import Open, open_transactions
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
 from tests.faults.arena import PARTITIONS, TABLES, Arena, until
+from tests.kafka.process import is_stopped
 
 TRANSACTION_SECONDS = 12
 """More than the ten within which a worker gives a commit up by itself."""
@@ -32,11 +32,6 @@ def admin(kafka: str) -> Iterator[Admin]:
     admin = Admin(ClientSettings(kafka))
     yield admin
     admin.close()
-
-
-def is_stopped(pid: int) -> bool:
-    """Whether a process has been stopped by a signal."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T")
 
 
 @pytest.mark.timeout(180)

@@ -132,6 +132,23 @@ def ask(
         connection.close()
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether each thread of a process has been stopped by a signal: those of a busy machine go on for a while."""
+    threads = [thread.read_text() for thread in Path(f"/proc/{pid}/task").glob("*/stat")]
+    return threads != [] and all(thread.rpartition(") ")[2].startswith("T") for thread in threads)
+
+
+@contextmanager
+def paused(pid: int) -> Iterator[None]:
+    """A process stands still: nothing that is asked of it in the body is done before the body ends."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: is_stopped(pid), 30, f"process {pid} stands still")
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 def is_ready(port: int) -> bool:
     try:
         return ask(port, "/readyz")[0] == 200

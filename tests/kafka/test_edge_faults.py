@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -23,6 +20,7 @@ from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import Failed, InDoubt, TransactionError, Unreachable
 from pipeline.edges.kafka.producer import Deadlines, TransactionalProducer
 from tests.kafka.clients import drain_to, make_topic, read_all, reader_at, run, unique, values_of, write
+from tests.kafka.process import paused
 
 _HASTY = Deadlines(request=0.5, commit=2.0, transaction=30.0, abort=0.5, close=0.5)
 
@@ -32,15 +30,6 @@ def own() -> Iterator[EmbeddedKafka]:
     """A broker of our own, to be stopped and killed; it makes any topic that a client asks for."""
     with EmbeddedKafka(properties={"auto.create.topics.enable": "true"}) as broker:
         yield broker
-
-
-@asynccontextmanager
-async def _paused(broker: EmbeddedKafka) -> AsyncIterator[None]:
-    os.kill(broker.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(broker.pid, signal.SIGCONT)
 
 
 async def _open_transaction(
@@ -61,7 +50,7 @@ def test_a_commit_that_was_asked_for_twice_counts_but_renews_the_producer(own: E
     async def scenario() -> None:
         patient = replace(_HASTY, commit=20.0)
         producer = await _open_transaction(own, unique("owner"), topic, unique("group"), patient)
-        async with _paused(own):
+        with paused(own.pid):
             committing = asyncio.create_task(producer.commit())
             await asyncio.sleep(0.8)
         await committing
@@ -81,7 +70,7 @@ def test_a_commit_in_doubt_is_settled_by_the_next_fence(own: EmbeddedKafka) -> N
     async def scenario() -> None:
         admin = Admin(ClientSettings(own.address))
         producer = await _open_transaction(own, owner, topic, group)
-        async with _paused(own):
+        with paused(own.pid):
             began = time.monotonic()
             with pytest.raises(InDoubt):
                 await producer.commit()
@@ -120,7 +109,7 @@ def test_no_step_outlasts_its_deadline_and_no_close_its_bound(own: EmbeddedKafka
             for name in names[names.index(step) :]:
                 await steps[name]()
 
-        async with _paused(own):
+        with paused(own.pid):
             began = time.monotonic()
             with pytest.raises(Failed):
                 await go_on()
@@ -170,9 +159,8 @@ def test_a_transaction_that_fails_between_two_looks_at_it_has_failed(
 
 def test_a_fence_against_a_silent_broker_ends_by_its_deadline(own: EmbeddedKafka) -> None:
     async def scenario() -> None:
-        async with _paused(own):
-            with pytest.raises(Failed):
-                await TransactionalProducer.fence(ClientSettings(own.address), unique("owner"), _HASTY)
+        with paused(own.pid), pytest.raises(Failed):
+            await TransactionalProducer.fence(ClientSettings(own.address), unique("owner"), _HASTY)
 
     run(scenario)
 
@@ -192,7 +180,7 @@ def test_a_member_leaves_a_silent_broker_within_its_bound(own: EmbeddedKafka, re
         if reading:
             assert member.seek_and_resume(tp, 0, member.current_assignment())
             assert await member.drain({tp}, limit=1, timeout=0.3) == []
-        async with _paused(own):
+        with paused(own.pid):
             began = time.monotonic()
             await member.shutdown(timeout=0.5)
             assert time.monotonic() - began < 5
@@ -202,9 +190,8 @@ def test_a_member_leaves_a_silent_broker_within_its_bound(own: EmbeddedKafka, re
 
 def test_an_administrator_says_that_a_silent_broker_is_unreachable(own: EmbeddedKafka) -> None:
     async def scenario() -> None:
-        async with _paused(own):
-            with pytest.raises(Unreachable, match=f"no broker at {own.address} within"):
-                await asyncio.to_thread(Admin(ClientSettings(own.address), timeout=1).describe, ["any"])
+        with paused(own.pid), pytest.raises(Unreachable, match=f"no broker at {own.address} within"):
+            await asyncio.to_thread(Admin(ClientSettings(own.address), timeout=1).describe, ["any"])
 
     run(scenario)
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from kafka import KafkaProducer
 
 from pipeline.edges.broker import EmbeddedKafka
-from tests.kafka.process import ask, end, until
+from tests.kafka.process import ask, end, paused, until
 from tests.kafka.watched import Site
 from tests.programs import installed
 
@@ -28,15 +26,6 @@ def own() -> Iterator[EmbeddedKafka]:
     installed("prometheus", "prometheus")
     with EmbeddedKafka() as broker:
         yield broker
-
-
-@contextmanager
-def stopped(broker: EmbeddedKafka) -> Iterator[None]:
-    os.kill(broker.pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(broker.pid, signal.SIGCONT)
 
 
 def restoring(site: Site) -> bool:
@@ -67,7 +56,7 @@ def test_a_broker_that_is_slow_or_stops_during_a_restore_is_told_of(own: Embedde
                 for _ in range(15):  # so that a commit is under way, or due, when it stops
                     producer.send(site.topic, site.score(), b"ann")
                     time.sleep(0.02)
-                with stopped(own):
+                with paused(own.pid):
                     time.sleep(1.5)
         until(lambda: not site.fired("StreamfoldSlowCommits"), 60, "the alert is over")
 
@@ -75,7 +64,7 @@ def test_a_broker_that_is_slow_or_stops_during_a_restore_is_told_of(own: Embedde
         wanted = ("StreamfoldNotReady", "StreamfoldRestoreStuck")
         site.start()
         until(lambda: restoring(site), 60, "a restore", site.worker)
-        with stopped(own):
+        with paused(own.pid):
             until(lambda: all(map(site.fired, wanted)), 60, "the alerts", site.worker)
         until(lambda: not any(map(site.fired, wanted)), 60, "the alerts are over", site.worker)
         site.ready()

@@ -52,9 +52,9 @@ bonus = {{ type = "mean", value = "bonus" }}
 
 
 class Site:
-    """A worker with a topic of one partition, and the Prometheus that watches it."""
+    """A worker with its topic, and the Prometheus that watches it."""
 
-    def __init__(self, kafka: str, folder: Path) -> None:
+    def __init__(self, kafka: str, folder: Path, partitions: int = 1) -> None:
         self.kafka = kafka
         self.port, prometheus = free_ports(), free_ports()
         self.name = f"watched-{self.port}"
@@ -66,7 +66,7 @@ class Site:
         self.workers = ExitStack()
         self._ids = count()
         with closing(Admin(ClientSettings(kafka))) as admin:
-            admin.create([TopicSpec.source(self.topic, 1)])
+            admin.create([TopicSpec.source(self.topic, partitions)])
 
     def start(self) -> None:
         """Start the worker."""
