@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import TopicAuthorizationFailedError
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 from aiokafka.producer.transaction_manager import TransactionState
 
 from pipeline.edges.broker import EmbeddedKafka
@@ -129,6 +129,25 @@ def test_a_fence_fails_while_a_broker_that_is_starting_names_no_node(
             with pytest.raises(Failed, match="fencing"):
                 await TransactionalProducer.fence(ClientSettings(own.address), unique("owner"), _HASTY)
         await (await TransactionalProducer.fence(ClientSettings(own.address), unique("owner"))).close()
+
+    run(scenario)
+
+
+def test_a_consumer_starts_as_soon_as_a_broker_is_named(own: EmbeddedKafka, monkeypatch: pytest.MonkeyPatch) -> None:
+    topic = make_topic(own.address)
+
+    async def scenario() -> None:
+        member = ColumnarConsumer(ClientSettings(own.address), group_id=unique("group"))
+        with monkeypatch.context() as patch:
+            patch.setattr(AIOKafkaClient, "get_random_node", lambda _: None)
+            with pytest.raises(KafkaConnectionError, match="names no broker yet"):
+                await member.start()
+        await member.start()
+        member.subscribe([topic])
+        async with asyncio.timeout(20):
+            while member.current_assignment() is None:
+                await member.drain(set(), limit=1, timeout=0.1)
+        await member.shutdown()
 
     run(scenario)
 

@@ -19,6 +19,7 @@ from aiokafka.consumer.fetcher import READ_COMMITTED, FetchError
 from aiokafka.errors import (
     ConsumerStoppedError,
     CorruptRecordException,
+    KafkaConnectionError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
     RecordTooLargeError,
@@ -109,6 +110,19 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     def reader(cls, settings: ClientSettings) -> ColumnarConsumer:
         """A consumer without a group, for reading a log from end to end; `assign` it."""
         return cls(settings, fetch_max_wait_ms=50, max_partition_fetch_bytes=8 * 1024 * 1024)
+
+    async def start(self) -> None:
+        """Connect; may be tried again.
+
+        Raises:
+            KafkaConnectionError: no broker answers, or one that is only just starting and names none. What aiokafka
+                does in the background ends for good if it finds none to ask.
+        """
+        await self._client.bootstrap()
+        if self._client.get_random_node() is None:
+            await self._disconnect()
+            raise KafkaConnectionError("the broker is starting: it names no broker yet")
+        await super().start()
 
     async def drain(self, wanted: Container[TopicPartition], *, limit: int, timeout: float) -> list[Drained]:
         """Take what was fetched of the ``wanted`` partitions, waiting up to ``timeout`` seconds for the first of it.
