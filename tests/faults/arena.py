@@ -338,7 +338,14 @@ class Arena:
 
     def log(self) -> str:
         """The end of what the workers said."""
-        return self._log.read_text(errors="replace")[-4_000:] if self._log.exists() else ""
+        return self._said()[-4_000:]
+
+    def times_said(self, text: str) -> int:
+        """How often the workers said so."""
+        return self._said().count(text)
+
+    def _said(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
 
 
 def until(condition: Callable[[], bool], timeout: float, what: str) -> None:

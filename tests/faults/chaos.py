@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import math
 import os
 import random
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from pipeline.edges.broker import EmbeddedKafka
+from pipeline.errors import RunError
 from tests.faults.arena import SESSION_SECONDS, Arena
 from tests.faults.web import get
 from tests.faults.worker import POINTS
@@ -23,6 +25,12 @@ CREW = (0, 1)
 MOST_WORKERS = 3
 LEAVE_SECONDS = 30
 """A worker that was asked to leave is wrong to be there after so long; it gives itself ten seconds."""
+
+UNFINISHED = "stopped before all that was folded could be committed"
+"""A worker that leaves says so, and ends with 1, if the broker does not take its last commit."""
+
+RECOVERY_SECONDS = 15
+"""For so long after it was away a broker may take no commits: it loads its coordinators."""
 
 GAPS_SECONDS = ((0.2, 3), (0.2, 3), (0.2, 3), (4, 10))
 """Between two faults: most strike while what the last one did is being mended, some hit a system in full work."""
@@ -66,6 +74,8 @@ class Chaos:
         self._agenda: list[tuple[float, int, Callable[[], object]]] = []
         self._numbers = itertools.count()
         self._broker_whole = True
+        self._away_at = -math.inf
+        self._unfinished = 0
         self._storm = False
         self._calm = False
         self._kinds: dict[Callable[[], bool], int] = {
@@ -88,6 +98,8 @@ class Chaos:
     def look(self) -> None:
         """See who ended, whether it was to be expected, and start who is missing."""
         now = time.monotonic()
+        if not self._broker_whole:
+            self._away_at = now
         for number, process in list(self._arena.workers.items()):
             if (code := process.poll()) is None:
                 if now > self._leaving.get(process, now):
@@ -173,9 +185,17 @@ class Chaos:
         elif point is not None and code == -signal.SIGKILL:
             self._count(f"kill -9 {point}")
         # TERM kills a worker that has not begun: it had nothing to drain.
-        elif process not in self._leaving or code not in (0, -signal.SIGTERM):
+        elif not (process in self._leaving and (code in (0, -signal.SIGTERM) or self._is_unfinished(process, code))):
             self.violations.append(f"worker {number} ended with {code}")
         self._leaving.pop(process, None)
+
+    def _is_unfinished(self, process: subprocess.Popen[bytes], code: int) -> bool:
+        """Whether the broker may have kept a worker that leaves from its last commit, and the worker told so."""
+        asked = self._leaving[process] - LEAVE_SECONDS
+        if code != RunError.exit_code or self._away_at < asked - RECOVERY_SECONDS:
+            return False
+        before, self._unfinished = self._unfinished, self._arena.times_said(UNFINISHED)
+        return self._unfinished > before
 
     def _start(self, number: int) -> None:
         if not self._calm and number not in self.spared and self._random.random() < POINTED:
