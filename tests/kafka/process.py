@@ -134,7 +134,10 @@ def ask(
 
 def is_stopped(pid: int) -> bool:
     """Whether each thread of a process has been stopped by a signal: those of a busy machine go on for a while."""
-    threads = [thread.read_text() for thread in Path(f"/proc/{pid}/task").glob("*/stat")]
+    try:
+        threads = [thread.read_text() for thread in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except OSError:  # one has just ended: nothing stands still yet
+        return False
     return threads != [] and all(thread.rpartition(") ")[2].startswith("T") for thread in threads)
 
 

@@ -26,7 +26,7 @@ from pipeline.errors import InputError, KafkaStateError
 
 
 def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
-    """What `consumer.py`, `producer.py` and `client.py` reach into: a new version is read before it is pinned."""
+    """What the modules beside `client.py` reach into: a new version is read before it is pinned."""
     assert importlib.metadata.version("aiokafka") == "0.14.0"
     held = {
         AIOKafkaConsumer.__init__: "self._client self._subscription self._fetcher self._coordinator self._loop "
