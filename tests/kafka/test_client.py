@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.metadata
 import inspect
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, client
@@ -21,8 +24,11 @@ from operators import Count
 from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.config.security import KafkaSecurity
 from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import Unreachable
+from pipeline.edges.kafka.producer import TransactionalProducer
 from pipeline.errors import InputError, KafkaStateError
+from tests.kafka.clients import run, unique
 
 
 def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
@@ -76,6 +82,56 @@ def test_every_metadata_request_of_this_process_forbids_to_make_topics() -> None
     assert client.MetadataRequest([]).build(MetadataRequest_v0).topics == []
     # Both places that ask, and no other, take the name from the module.
     assert inspect.getsource(client).count("MetadataRequest(") == 2
+
+
+async def _fence(kafka: str) -> None:
+    producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("id"))
+    await producer.close()
+
+
+async def _read(kafka: str) -> None:
+    consumer = ColumnarConsumer.reader(ClientSettings(kafka))
+    try:
+        await consumer.start()
+    finally:
+        await consumer.shutdown()
+
+
+@pytest.mark.parametrize("work", [_fence, _read])
+def test_who_is_cancelled_while_it_connects_leaves_no_connection_behind(
+    kafka: str, work: Callable[[str], Awaitable[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each of its requests: `run` hears of every connection that is left."""
+    send, requests = AIOKafkaConnection.send, 0
+
+    async def cancelled_at(last: int) -> None:
+        nonlocal requests
+        requests = 0
+
+        def counted(self: AIOKafkaConnection, *arguments: Any, **options: Any) -> Any:
+            nonlocal requests
+            requests += 1
+            if requests == last:
+                task.cancel()
+            return send(self, *arguments, **options)
+
+        monkeypatch.setattr(AIOKafkaConnection, "send", counted)
+        task = asyncio.ensure_future(work(kafka))
+        await asyncio.wait([task])
+        if requests >= last:
+            assert task.cancelled()
+        else:
+            task.result()
+        gc.collect()
+
+    async def scenario() -> None:
+        last = 1
+        while requests >= last - 1:
+            await cancelled_at(last)
+            last += 1
+        assert last > 4
+
+    run(scenario)
 
 
 def _app(kafka: KafkaSecurity | None = None) -> App:

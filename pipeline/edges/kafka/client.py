@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import aiokafka.client
+from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -59,8 +60,37 @@ class _LookupOnly(MetadataRequest):  # type: ignore[misc]
         super().__init__(topics, allow_auto_topic_creation=False)
 
 
-# Producer and consumer build their own client, so the one place common to all of them, Faust's too, is this name.
+_opened: dict[asyncio.Task[Any] | None, list[AIOKafkaConnection]] = {}
+"""By the tasks that bootstrap a client."""
+
+_create_conn = aiokafka.client.create_conn
+_bootstrap = AIOKafkaClient.bootstrap
+
+
+async def _open(*arguments: Any, **options: Any) -> AIOKafkaConnection:
+    connection = await _create_conn(*arguments, **options)
+    if (opened := _opened.get(asyncio.current_task())) is not None:
+        opened.append(connection)
+    return connection
+
+
+async def _bootstrap_or_hang_up(client: AIOKafkaClient) -> None:
+    """Bootstrap as aiokafka does, which forgets the connection by which it asks if it is cancelled meanwhile."""
+    opened = _opened[asyncio.current_task()] = []
+    try:
+        await _bootstrap(client)
+    except asyncio.CancelledError:
+        for connection in opened:
+            connection.close()
+        raise
+    finally:
+        del _opened[asyncio.current_task()]
+
+
+# Producer and consumer build their own client, so the places common to all of them, Faust's too, are these names.
 aiokafka.client.MetadataRequest = _LookupOnly
+aiokafka.client.create_conn = _open
+AIOKafkaClient.bootstrap = _bootstrap_or_hang_up
 
 
 @dataclass(frozen=True)
