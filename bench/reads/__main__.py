@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 
 import click
 import msgspec
@@ -52,6 +52,7 @@ average = { type = "mean", value = "score" }
 _HOST = "127.0.0.1"
 _LOOK_SECONDS = 0.2
 _SETTLE_SECONDS = 3.0
+_LARGEST_SECONDS = 10.0
 _READY_SECONDS = 60.0
 _CALM_SECONDS = 30.0
 _FULL_SPEED = 1e9
@@ -64,32 +65,41 @@ class Window:
     """A while: lags in seconds of the load, and how much of a core the worker took, and of all cores everybody.
 
     ``trend`` is by how many seconds the lag grew in each second, by least squares. What is not folded as it comes makes
-    it grow: by 0.01 if that is one event of a hundred.
+    it grow: by 0.01 if that is one event of a hundred. ``error`` is the trend's standard error, where several windows
+    tell it.
     """
 
     lags: Sequence[float]
     trend: float
     worker: float
     machine: float
+    error: float | None = None
 
     @classmethod
     def together(cls, windows: Sequence[Window]) -> Window:
         """All of them as one."""
         lags = [lag for window in windows for lag in window.lags]
-        return cls(
-            lags, *(fmean(getattr(window, part) for window in windows) for part in ("trend", "worker", "machine"))
+        trend, worker, machine = (
+            fmean(getattr(window, part) for window in windows) for part in ("trend", "worker", "machine")
         )
+        error = stdev(window.trend for window in windows) / len(windows) ** 0.5 if len(windows) > 1 else None
+        return cls(lags, trend, worker, machine, error)
 
     @property
     def lag(self) -> float:
         """The median."""
         return median(self.lags)
 
+    @property
+    def movement(self) -> str:
+        """For people: the trend, in milliseconds a second."""
+        return f"{self.trend * 1000:+.1f}" + (f" ± {self.error * 1000:.1f}" if self.error is not None else "")
+
     def __str__(self) -> str:
         half, most, top = (np.percentile(self.lags, [50, 95, 100]) * 1000).tolist()
         return (
             f"lag of {half:,.0f} ms at the median, {most:,.0f} ms at 95 %, {top:,.0f} ms at most, "
-            f"moving by {self.trend * 1000:+.1f} ms a second; "
+            f"moving by {self.movement} ms a second; "
             f"the worker took {self.worker:.0%} of a core, everybody {self.machine:.0%} of the machine"
         )
 
@@ -188,7 +198,7 @@ def _with_readers(load: Load, reads: float, seconds: float) -> tuple[Window, Met
     "--share", type=click.FloatRange(0, 1, min_open=True), default=0.5, show_default=True, help="Of the largest load."
 )
 @click.option("--reads", type=click.FloatRange(min=1), default=1_000, show_default=True, help="A second.")
-@click.option("--seconds", type=click.FloatRange(min=1), default=10, show_default=True, help="Each time.")
+@click.option("--seconds", type=click.FloatRange(min=1), default=20, show_default=True, help="Each time.")
 @click.option("--rounds", type=click.IntRange(min=1), default=6, show_default=True)
 @click.option("--brokers", help="Another Kafka than the embedded one.")
 def command(*, share: float, reads: float, seconds: float, rounds: int, brokers: str | None) -> None:
@@ -203,7 +213,7 @@ def command(*, share: float, reads: float, seconds: float, rounds: int, brokers:
     with ExitStack() as stack:
         load = Load(stack, brokers)
         for number in range(1, rounds + 1):
-            largest = load.largest(seconds)
+            largest = load.largest(_LARGEST_SECONDS)
             click.echo(f"round {number}: largest load {largest:,.0f} events a second; now {largest * share:,.0f} come")
             with load.coming(largest * share):
                 load.calm()
@@ -221,8 +231,8 @@ def command(*, share: float, reads: float, seconds: float, rounds: int, brokers:
     click.echo(f"all, read:  {busy}")
     click.echo(
         f"{a_second:,.0f} reads a second at {share:.0%} of the largest load: a lag of {busy.lag * 1000:,.0f} ms beside "
-        f"{calm.lag * 1000:,.0f} ms without them at the median, moving by {busy.trend * 1000:+.1f} and "
-        f"{calm.trend * 1000:+.1f} ms a second, "
+        f"{calm.lag * 1000:,.0f} ms without them at the median, moving by {busy.movement} and "
+        f"{calm.movement} ms a second, "
         f"{(busy.worker - calm.worker) / a_second * 1e6:,.0f} microseconds of CPU a read"
     )
 

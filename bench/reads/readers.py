@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.reads.source import KEYS
 
-READERS = 32
+READERS = 128
 _LATE_SECONDS = 0.001
 
 
