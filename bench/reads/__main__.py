@@ -133,7 +133,11 @@ class Load:
             time.sleep(_SETTLE_SECONDS)
             began, before = time.monotonic(), self._committed()
             time.sleep(seconds)
-            return (self._committed() - before) / (time.monotonic() - began)
+            while (came := self._committed() - before) == 0:
+                if time.monotonic() > began + seconds + _READY_SECONDS:
+                    raise click.ClickException(f"no event was committed in {_READY_SECONDS:g} s: see that Kafka is up")
+                time.sleep(_LOOK_SECONDS)
+            return came / (time.monotonic() - began)
 
     @contextmanager
     def coming(self, rate: float) -> Iterator[None]:
