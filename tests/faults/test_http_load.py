@@ -163,8 +163,8 @@ def test_whatever_is_wrong_with_a_request_is_its_clients_fault(arena: Arena, exp
     chance = random.Random(SEED)
     arena.send(300, keys=2)
     arena.start(0)
-    arena.drained()
     port = arena.ports[0]
+    until(lambda: is_ready(port), 60, "it has all partitions, those without events too")
     for _ in range(300):
         method, path, body = _rubbish(chance)
         status, said = ask(port, path, body, method)
