@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 from aiokafka import TopicPartition
 
+from pipeline.edges.broker import EmbeddedKafka
 from pipeline.edges.doctor.patience import patiently
 from pipeline.edges.kafka.admin import DEAD_LETTER_HEADROOM, Admin, Bounds, TopicSpec
 from pipeline.edges.kafka.client import ClientSettings
@@ -185,3 +187,12 @@ def test_no_broker_is_said_in_time_and_is_worth_another_try() -> None:
     assert raised.value.exit_code == 3
     assert raised.value.mend
     assert not raised.value.lasting
+
+
+def test_a_topic_is_made_as_soon_as_there_is_a_broker_to_place_it_on() -> None:
+    """A broker that is late to be heard again, as on a machine that is held up, says meanwhile that there is none."""
+    seldom = {"broker.session.timeout.ms": "1000", "broker.heartbeat.interval.ms": "3000"}
+    with EmbeddedKafka(properties=seldom) as broker, closing(Admin(ClientSettings(broker.address))) as admin:
+        for number in range(5):
+            assert admin.create([TopicSpec.source(f"late-{number}", 1)])
+            time.sleep(0.7)

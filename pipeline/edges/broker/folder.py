@@ -25,8 +25,9 @@ _SINGLE_NODE = {
     "share.coordinator.state.topic.min.isr": "1",
     "group.initial.rebalance.delay.ms": "0",
     "auto.create.topics.enable": "false",
-    # After kill -9 a broker may register again only when its earlier session is over.
-    "broker.session.timeout.ms": "3000",
+    # After kill -9 a broker may register again only when its earlier session is over, and one that a busy machine holds
+    # up for as long leads nothing until it is heard again.
+    "broker.session.timeout.ms": "6000",
     "broker.heartbeat.interval.ms": "500",
     "log.retention.ms": "-1",  # events may carry old times; the owner of the folder decides when they go
     "log.cleaner.dedupe.buffer.size": "16777216",

@@ -43,6 +43,9 @@ DEAD_LETTER_HEADROOM = 64 * 1024
 _REQUEST_MS = 10_000
 _SETTLE_SECONDS = 30.0
 _POLL_SECONDS = 0.1
+_ALL_FENCED = "All brokers are currently fenced"
+"""Kafka has no code of its own for this: it says so under that of a replication factor which it can't grant."""
+
 _CONFIGS = ("cleanup.policy", "max.message.bytes", "min.insync.replicas")
 
 
@@ -183,10 +186,7 @@ class Admin:
         there = self.describe(wanted)
         missing = {name: _request(spec) for name, spec in wanted.items() if name not in there}
         if missing:
-            with self._asking() as client:
-                answer = client.create_topics(missing, raise_errors=False)
-            for refusal in _refusals(answer):
-                raise refusal
+            self._make(missing)
             there = self._await(lambda: self._all_of(wanted), f"topics {', '.join(missing)} do not appear")
         for name, spec in wanted.items():
             if (trouble := spec.mismatch(there[name])) is not None:
@@ -302,6 +302,19 @@ class Admin:
         # Of a topic that was deleted between the two questions there is a name without configs.
         return {name: config for name, config in described.items() if config}
 
+    def _make(self, topics: Mapping[str, Mapping[str, Any]]) -> None:
+        """Ask for topics, again while there is no broker to place them on: one has just started, or was held up."""
+        deadline = time.monotonic() + _SETTLE_SECONDS
+        while True:
+            with self._asking() as client:
+                answer = client.create_topics(topics, raise_errors=False)
+            refusal = next(_refusals(answer), None)
+            if refusal is None:
+                return
+            if not isinstance(refusal, Unreachable) or time.monotonic() > deadline:
+                raise refusal
+            time.sleep(_POLL_SECONDS)
+
     def _await(self, look: Callable[[], T | None], trouble: str) -> T:
         deadline = time.monotonic() + _SETTLE_SECONDS
         while (seen := look()) is None:
@@ -351,7 +364,10 @@ def _refusals(answer: Mapping[str, Any]) -> Iterator[KafkaStateError]:
             if error is not InvalidReplicationFactorError:
                 mend = f"make it by hand, or grant Create on {topic['name']}"
             reason = topic["error_message"] or error.__name__
-            yield KafkaStateError(f"cannot make topic {topic['name']}: {reason}", mend)
+            if _ALL_FENCED in reason:
+                yield Unreachable(f"cannot make topic {topic['name']} yet: {reason}", "see that the brokers are up")
+            else:
+                yield KafkaStateError(f"cannot make topic {topic['name']}: {reason}", mend)
 
 
 def _request(spec: TopicSpec) -> dict[str, Any]:
