@@ -265,7 +265,7 @@ class Replayer:
 
 def _producer(settings: ClientSettings, app: App, topics: Mapping[str, TopicInfo], timeout: float) -> Any:
     milliseconds = int(timeout * 1000)
-    return KafkaProducer(
+    producer = KafkaProducer(
         **settings.for_kafka_python(),
         **_PRODUCER,
         transactional_id=f"streamfold/{app.name}/replay",
@@ -274,3 +274,6 @@ def _producer(settings: ClientSettings, app: App, topics: Mapping[str, TopicInfo
         delivery_timeout_ms=milliseconds,
         request_timeout_ms=min(10_000, milliseconds // 2),
     )
+    # kafka-python takes an epoch that is over for one that was lost, asks for another, and hides the fence meanwhile.
+    producer._transaction_manager._supports_epoch_bump = lambda: False
+    return producer
