@@ -21,8 +21,9 @@ from pipeline.edges.bench.load import fill
 from pipeline.edges.bench.rounds import Pass, cpu_seconds, drain
 from pipeline.edges.bench.stages import STAGES, Stopwatch
 from pipeline.edges.bench.suite import MODES, Results, Suite, Workload
-from pipeline.edges.kafka.admin import Admin, TopicSpec
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.topic_spec import TopicSpec
 
 
 def burn(seconds: float) -> None:

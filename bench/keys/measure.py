@@ -16,8 +16,9 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from bench.keys.worker import Watched
 from pipeline.edges.bench.load import send_share
 from pipeline.edges.broker import EmbeddedKafka
-from pipeline.edges.kafka.admin import Admin, TopicSpec
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from pipeline.errors import RunError
 
 PARTITIONS = 4

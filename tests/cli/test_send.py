@@ -126,7 +126,7 @@ def test_an_event_larger_than_any_record_is_a_bad_line(pipeline: Pipeline) -> No
 
 def test_an_event_that_the_topic_refuses_ends_it(pipeline: Pipeline) -> None:
     with pipeline.admin() as admin:
-        from pipeline.edges.kafka.admin import TopicSpec
+        from pipeline.edges.kafka.topic_spec import TopicSpec
 
         admin.create([TopicSpec(source(pipeline), 3, 1, {"max.message.bytes": "2000"})])
     done = pipeline.run("send", "scores", text='{"player": "a"}\n{"player": "b", "note": "%s"}\n' % ("x" * 5_000))

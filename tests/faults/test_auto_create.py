@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline.edges.broker import EmbeddedKafka
-from pipeline.edges.kafka.admin import TopicSpec
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from pipeline.errors import KafkaStateError
 from tests.kafka.pipelines import Site, drained, ended, refusal, running, scenario
 

@@ -16,9 +16,10 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from operators import Count, MovingMean, Operator
 from pipeline import App
 from pipeline.edges.broker import EmbeddedKafka
-from pipeline.edges.kafka.admin import Admin, TopicSpec
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.producer import TransactionalProducer
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from pipeline.errors import KafkaStateError
 from tests.faults.arena import PARTITIONS, TABLES, Arena
 from tests.faults.conftest import SEED

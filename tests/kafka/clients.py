@@ -14,10 +14,11 @@ from aiokafka import TopicPartition
 from kafka import KafkaConsumer
 from kafka import TopicPartition as Partition
 
-from pipeline.edges.kafka.admin import Admin, TopicSpec
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer, Drained
 from pipeline.edges.kafka.producer import TransactionalProducer
+from pipeline.edges.kafka.topic_spec import TopicSpec
 
 _LOOKS = 300
 

@@ -19,10 +19,11 @@ from operators import Count, Mean
 from operators.operator import Operator
 from pipeline import App, Stream, Table
 from pipeline.core.changelog import META
-from pipeline.edges.kafka.admin import Admin, TopicSpec
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.errors import Unreachable
 from pipeline.edges.kafka.plane import Plane
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from pipeline.edges.metrics import Metrics
 from pipeline.errors import StreamfoldError
 from tests.kafka.clients import hung_up

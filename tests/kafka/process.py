@@ -17,8 +17,9 @@ from typing import Any
 
 from kafka import KafkaProducer
 
-from pipeline.edges.kafka.admin import Admin, TopicSpec
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.topic_spec import TopicSpec
 
 CONFIG = """
 [app]

@@ -11,11 +11,12 @@ from aiokafka import TopicPartition
 
 from pipeline.edges.broker import EmbeddedKafka
 from pipeline.edges.doctor.patience import patiently
-from pipeline.edges.kafka.admin import DEAD_LETTER_HEADROOM, Admin, Bounds, TopicSpec
+from pipeline.edges.kafka.admin import Admin, Bounds
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import Failed, Fenced, Unreachable
 from pipeline.edges.kafka.producer import TransactionalProducer
+from pipeline.edges.kafka.topic_spec import DEAD_LETTER_HEADROOM, TopicSpec
 from pipeline.errors import KafkaStateError
 from tests.kafka.clients import make_topic, run, unique, write
 

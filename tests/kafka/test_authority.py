@@ -13,9 +13,10 @@ from pipeline import App, Stream, Table
 from pipeline.core.changelog import FORMAT, Changelog, Meta
 from pipeline.core.partition import Partition
 from pipeline.core.table import TablePartition
-from pipeline.edges.kafka.admin import Bounds, TopicInfo
+from pipeline.edges.kafka.admin import Bounds
 from pipeline.edges.kafka.authority import catching_up, contradictions, grown, strange
 from pipeline.edges.kafka.commit import OWN
+from pipeline.edges.kafka.topic_spec import TopicInfo
 
 STREAM = Stream("scores", topic="scores")
 TP = TopicPartition("scores", 1)

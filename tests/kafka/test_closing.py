@@ -7,9 +7,10 @@ from contextlib import closing
 from kafka import KafkaProducer
 
 from pipeline.edges.broker import EmbeddedKafka
-from pipeline.edges.kafka.admin import Admin, TopicSpec
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.closing import close_producer
+from pipeline.edges.kafka.topic_spec import TopicSpec
 
 
 def test_what_can_not_be_sent_any_more_is_dropped() -> None:

@@ -16,8 +16,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from pipeline.edges.broker.ports import free_port
-from pipeline.edges.kafka.admin import Admin, TopicSpec
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from scripts.audit import entries, locked_in, unlocked
 from tests.dockerfile import Image, Instruction, allowed, stages
 from tests.kafka.process import end, is_ready, process, until

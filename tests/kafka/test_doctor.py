@@ -23,10 +23,10 @@ from pipeline.edges.broker import EmbeddedKafka
 from pipeline.edges.doctor import Finding, cluster, examine
 from pipeline.edges.doctor.state import other_group
 from pipeline.edges.doctor.transactions import end, mark, open_transactions
-from pipeline.edges.kafka.admin import TopicSpec
 from pipeline.edges.kafka.client import ClientSettings, is_old
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.producer import TransactionalProducer
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from pipeline.edges.metrics import Metrics
 from pipeline.edges.web.address import Address
 from pipeline.errors import KafkaStateError

@@ -12,7 +12,7 @@ from kafka.admin import KafkaAdminClient
 
 from operators import Max
 from pipeline.edges.doctor import Finding
-from pipeline.edges.kafka.admin import TopicSpec
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from tests.kafka.diagnosed import folded, own, the_problem, verdicts
 from tests.kafka.pipelines import PATIENCE, Site
 

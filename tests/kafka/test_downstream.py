@@ -19,7 +19,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 
 from pipeline.edges.host.agents import SCHEME, CommittedTransport
-from pipeline.edges.kafka.admin import TopicSpec
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from tests.cli.pipelines import Pipeline, games, pipeline_in
 from tests.kafka.process import end, process, until
 

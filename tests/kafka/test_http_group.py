@@ -17,8 +17,9 @@ import pytest
 from kafka import KafkaProducer
 
 from pipeline.core.hop import home_of
-from pipeline.edges.kafka.admin import Admin, TopicSpec
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from pipeline.edges.web.keys import segment_of
 from pipeline.edges.web.peers import LOCAL
 from tests.fuzz.http import TROUBLE

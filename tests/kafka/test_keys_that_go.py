@@ -16,7 +16,7 @@ from kafka import KafkaProducer
 from operators import Count
 from pipeline import App
 from pipeline.edges.broker import EmbeddedKafka
-from pipeline.edges.kafka.admin import TopicSpec
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from pipeline.errors import RunError
 from tests.core.lifetimes import OPERATORS, Exact, Sent
 from tests.kafka.pipelines import Site, drained, ended, running, sample, scenario, until

@@ -17,7 +17,7 @@ from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
 from pipeline.edges.broker.ports import free_port
-from pipeline.edges.kafka.admin import TopicSpec
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from tests.cli.pipelines import Pipeline
 from tests.kafka.process import process, until
 from tests.programs import installed

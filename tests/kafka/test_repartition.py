@@ -15,9 +15,9 @@ from operators import Count, Max, Mean
 from pipeline import App, Stream, Table
 from pipeline.edges.doctor import examine
 from pipeline.edges.kafka import purge
-from pipeline.edges.kafka.admin import TopicSpec
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.reset import Reset
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from pipeline.edges.web.answers import Query
 from pipeline.edges.web.reading import Reader
 from tests.kafka.pipelines import Site, running, sample, scenario, until

@@ -10,7 +10,7 @@ import pytest
 from operators import Count
 from pipeline import App, Stream, Table
 from pipeline.edges.host.app import FaustApp
-from pipeline.edges.kafka.admin import TopicSpec
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from pipeline.errors import KafkaStateError
 from tests.kafka.pipelines import Site, drained, ended, refusal, running, sample, scenario, until
 

@@ -8,8 +8,8 @@ import pytest
 from kafka import KafkaAdminClient, KafkaProducer
 from kafka.admin import NewPartitions
 
-from pipeline.edges.kafka.admin import TopicSpec
 from pipeline.edges.kafka.restore import Restore
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from pipeline.errors import KafkaStateError
 from tests.kafka.pipelines import Site, drained, ended, folded, games, refusal, running, scenario
 

@@ -17,11 +17,11 @@ from operators import Count, LinearAttention
 from operators.columns.grouping import Ints
 from operators.operator import Batch, State
 from pipeline.core.batch import WireBatch
-from pipeline.edges.kafka.admin import TopicSpec
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.commit import Committer, transactional_id
 from pipeline.edges.kafka.errors import Fenced, InDoubt
 from pipeline.edges.kafka.producer import Deadlines, TransactionalProducer
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from pipeline.errors import KafkaStateError, RunError
 from tests.kafka.clients import unique, write
 from tests.kafka.pipelines import Site, drained, ended, games, refusal, running, sample, scenario, until

@@ -9,9 +9,10 @@ import pytest
 
 from pipeline import App
 from pipeline.edges.kafka import plane
-from pipeline.edges.kafka.admin import Admin, TopicInfo
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.errors import Unreachable
+from pipeline.edges.kafka.topic_spec import TopicInfo
 from pipeline.edges.kafka.topics import prepare
 from pipeline.errors import KafkaStateError
 from tests.kafka.pipelines import Site, drained, refusal, running, scenario

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from kafka import KafkaProducer
 
-from pipeline.edges.kafka.admin import Admin, TopicSpec
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
+from pipeline.edges.kafka.topic_spec import TopicSpec
 from tests.kafka.process import STREAMFOLD, end, free_ports, is_ready, process, until
 from tests.prometheus import Prometheus
 

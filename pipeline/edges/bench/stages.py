@@ -12,10 +12,10 @@ from aiokafka import TopicPartition
 from pipeline.core.batch import WireBatch
 from pipeline.core.config.model import App, Stream
 from pipeline.core.partition import Identity, Partition
-from pipeline.edges.kafka.admin import TopicInfo
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.commit import Committer
 from pipeline.edges.kafka.producer import Deadlines
+from pipeline.edges.kafka.topic_spec import TopicInfo
 
 STAGES = ("decode", "key", "fold", "encode", "cut", "append", "commit")
 

@@ -15,12 +15,13 @@ from pipeline.core.partition import Partition
 from pipeline.core.table import TablePartition
 from pipeline.edges.doctor.finding import Finding, ok, problem, problems
 from pipeline.edges.doctor.patience import patiently
-from pipeline.edges.kafka.admin import Admin, Isolation, TopicInfo
+from pipeline.edges.kafka.admin import Admin, Isolation
 from pipeline.edges.kafka.authority import Troubles, contradictions, grown, strange
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.commit import transactional_id
 from pipeline.edges.kafka.errors import Unreachable
 from pipeline.edges.kafka.restore import read_log
+from pipeline.edges.kafka.topic_spec import TopicInfo
 from pipeline.edges.web.address import Address
 from pipeline.errors import KafkaStateError
 

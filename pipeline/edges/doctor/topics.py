@@ -6,7 +6,8 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Set
 
 from pipeline.core.config.model import App
 from pipeline.edges.doctor.finding import Finding, ok, problem, problems, warning
-from pipeline.edges.kafka.admin import Admin, TopicInfo, TopicSpec
+from pipeline.edges.kafka.admin import Admin
+from pipeline.edges.kafka.topic_spec import TopicInfo, TopicSpec
 from pipeline.edges.kafka.topics import forbidden, missing, own_topics, read, too_small, unwritable
 from pipeline.errors import KafkaStateError
 

@@ -16,9 +16,10 @@ from kafka.errors import TransactionalIdAuthorizationFailedError, TransactionalI
 from pipeline.core.config.model import App
 from pipeline.edges.doctor.finding import Finding, ok, problem, warning
 from pipeline.edges.doctor.patience import patiently
-from pipeline.edges.kafka.admin import Admin, TopicInfo
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.commit import transactional_id
 from pipeline.edges.kafka.producer import FORBIDDEN
+from pipeline.edges.kafka.topic_spec import TopicInfo
 from pipeline.errors import KafkaStateError
 
 

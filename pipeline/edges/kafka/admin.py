@@ -32,13 +32,12 @@ from kafka.structs import OffsetAndMetadata
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.errors import Failed, Unreachable
 from pipeline.edges.kafka.producer import TransactionalProducer
+from pipeline.edges.kafka.topic_spec import TopicInfo, TopicSpec
 from pipeline.errors import KafkaStateError
 
 T = TypeVar("T")
 
 Isolation = Literal["read_committed", "read_uncommitted"]
-
-DEAD_LETTER_HEADROOM = 64 * 1024
 
 _REQUEST_MS = 10_000
 _SETTLE_SECONDS = 30.0
@@ -47,87 +46,6 @@ _ALL_FENCED = "All brokers are currently fenced"
 """Kafka has no code of its own for this: it says so under that of a replication factor which it can't grant."""
 
 _CONFIGS = ("cleanup.policy", "max.message.bytes", "min.insync.replicas")
-
-
-@dataclass(frozen=True)
-class TopicInfo:
-    """A topic as the broker describes it; ``topic_id`` tells it from a later one of the same name."""
-
-    name: str
-    topic_id: str
-    partitions: int
-    replication: int
-    cleanup_policy: str
-    max_message_bytes: int
-    min_insync_replicas: int
-    operations: frozenset[str]
-    """What this user may do with it, in Kafka's words: READ, WRITE, ..."""
-
-
-@dataclass(frozen=True)
-class TopicSpec:
-    """A topic as it should be. One that exists is compared in what decides over right and wrong results.
-
-    That is the number of partitions (``exactly``, or at least so many), and the clean-up policy where it is ``strict``.
-    """
-
-    name: str
-    partitions: int
-    replication: int
-    configs: Mapping[str, str]
-    exactly: bool = False
-    strict: bool = False
-
-    @classmethod
-    def source(cls, name: str, partitions: int, replication: int = 1) -> TopicSpec:
-        """An input topic, with the broker's defaults."""
-        return cls(name, partitions, replication, {})
-
-    @classmethod
-    def changelog(cls, name: str, partitions: int, replication: int = 1) -> TopicSpec:
-        """Compacted, early and in small segments, for it is read from end to end at every restore."""
-        configs = {
-            "cleanup.policy": "compact",
-            "segment.bytes": str(64 * 1024 * 1024),
-            "min.cleanable.dirty.ratio": "0.1",
-            **_durable(replication),
-        }
-        return cls(name, partitions, replication, configs, exactly=True, strict=True)
-
-    @classmethod
-    def repartition(cls, name: str, partitions: int, replication: int = 1) -> TopicSpec:
-        """Kept until it is folded, however long that takes: it is emptied behind the committed offset."""
-        configs = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", **_durable(replication)}
-        return cls(name, partitions, replication, configs, exactly=True, strict=True)
-
-    @classmethod
-    def output(cls, name: str, partitions: int, emit: str, replication: int = 1) -> TopicSpec:
-        """Every event's result is kept by time, each key's latest for ever."""
-        policy = "compact" if emit == "commit" else "delete"
-        return cls(name, partitions, replication, {"cleanup.policy": policy, **_durable(replication)})
-
-    @classmethod
-    def dead_letters(cls, name: str, partitions: int, largest_source: int, replication: int = 1) -> TopicSpec:
-        """``largest_source`` is the greatest max.message.bytes of the sources: their records fit, with our headers."""
-        configs = {"cleanup.policy": "delete", "max.message.bytes": str(largest_source + DEAD_LETTER_HEADROOM)}
-        # Compacted, it would refuse events without a key, and with them the commit.
-        return cls(name, partitions, replication, {**configs, **_durable(replication)}, strict=True)
-
-    def mismatch(self, info: TopicInfo) -> KafkaStateError | None:
-        """What is wrong with a topic that is there, or None."""
-        if info.partitions < self.partitions or (self.exactly and info.partitions > self.partitions):
-            wanted = f"{'' if self.exactly else 'at least '}{self.partitions}"
-            return KafkaStateError(
-                f"topic {self.name} has {info.partitions} partitions instead of {wanted}",
-                f"`streamfold reset FILE`, or make {self.name} anew as it should be",
-            )
-        policy = self.configs.get("cleanup.policy")
-        if self.strict and info.cleanup_policy != policy:
-            return KafkaStateError(
-                f"topic {self.name} has cleanup.policy {info.cleanup_policy} instead of {policy}",
-                f"set it to {policy}; `streamfold reset FILE` if what was deleted meanwhile was state",
-            )
-        return None
 
 
 @dataclass(frozen=True)
@@ -186,7 +104,7 @@ class Admin:
         there = self.describe(wanted)
         missing = {name: _request(spec) for name, spec in wanted.items() if name not in there}
         if missing:
-            self._make(missing)
+            self._await(lambda: self._made(missing), "all brokers are fenced: no topic can be made")
             there = self._await(lambda: self._all_of(wanted), f"topics {', '.join(missing)} do not appear")
         for name, spec in wanted.items():
             if (trouble := spec.mismatch(there[name])) is not None:
@@ -302,18 +220,15 @@ class Admin:
         # Of a topic that was deleted between the two questions there is a name without configs.
         return {name: config for name, config in described.items() if config}
 
-    def _make(self, topics: Mapping[str, Mapping[str, Any]]) -> None:
-        """Ask for topics, again while there is no broker to place them on: one has just started, or was held up."""
-        deadline = time.monotonic() + _SETTLE_SECONDS
-        while True:
-            with self._asking() as client:
-                answer = client.create_topics(topics, raise_errors=False)
-            refusal = next(_refusals(answer), None)
-            if refusal is None:
-                return
-            if not isinstance(refusal, Unreachable) or time.monotonic() > deadline:
-                raise refusal
-            time.sleep(_POLL_SECONDS)
+    def _made(self, topics: Mapping[str, Mapping[str, Any]]) -> Literal[True] | None:
+        """Ask for topics; None while there is no broker to place them on: one has just started, or was held up."""
+        with self._asking() as client:
+            answer = client.create_topics(topics, raise_errors=False)
+        if any(_ALL_FENCED in (topic["error_message"] or "") for topic in answer["topics"]):
+            return None
+        for refusal in _refusals(answer):
+            raise refusal
+        return True
 
     def _await(self, look: Callable[[], T | None], trouble: str) -> T:
         deadline = time.monotonic() + _SETTLE_SECONDS
@@ -350,11 +265,6 @@ class Admin:
             return self._client
 
 
-def _durable(replication: int) -> dict[str, str]:
-    """With three replicas an acknowledged commit is on two of them, or it can be lost with one."""
-    return {"min.insync.replicas": "2"} if replication >= 3 else {}
-
-
 def _refusals(answer: Mapping[str, Any]) -> Iterator[KafkaStateError]:
     """The topics that were not made, with the reason; that there is one already is none."""
     for topic in answer["topics"]:
@@ -364,10 +274,7 @@ def _refusals(answer: Mapping[str, Any]) -> Iterator[KafkaStateError]:
             if error is not InvalidReplicationFactorError:
                 mend = f"make it by hand, or grant Create on {topic['name']}"
             reason = topic["error_message"] or error.__name__
-            if _ALL_FENCED in reason:
-                yield Unreachable(f"cannot make topic {topic['name']} yet: {reason}", "see that the brokers are up")
-            else:
-                yield KafkaStateError(f"cannot make topic {topic['name']}: {reason}", mend)
+            yield KafkaStateError(f"cannot make topic {topic['name']}: {reason}", mend)
 
 
 def _request(spec: TopicSpec) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.changelog import Meta
 from pipeline.core.table import TablePartition
-from pipeline.edges.kafka.admin import Bounds, TopicInfo
+from pipeline.edges.kafka.admin import Bounds
 from pipeline.edges.kafka.commit import OWN
+from pipeline.edges.kafka.topic_spec import TopicInfo
 from pipeline.errors import KafkaStateError
 
 Troubles = Iterator[KafkaStateError]

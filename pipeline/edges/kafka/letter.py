@@ -11,7 +11,7 @@ from pipeline.core.batch import Headers
 from pipeline.core.config.model import App
 from pipeline.core.dead_letter import SOURCE
 from pipeline.core.replay import Replay, named, number
-from pipeline.edges.kafka.admin import TopicInfo
+from pipeline.edges.kafka.topic_spec import TopicInfo
 
 
 @dataclass(frozen=True)

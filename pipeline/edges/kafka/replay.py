@@ -20,10 +20,10 @@ from kafka.structs import OffsetAndMetadata
 
 from pipeline.core.config.model import App
 from pipeline.core.stretches import Stretches
-from pipeline.edges.kafka.admin import TopicInfo
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.closing import close_producer
 from pipeline.edges.kafka.letter import Filter, Letter
+from pipeline.edges.kafka.topic_spec import TopicInfo
 from pipeline.errors import KafkaStateError
 
 _WAIT_MS = 500

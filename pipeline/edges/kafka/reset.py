@@ -14,8 +14,9 @@ from aiokafka import TopicPartition
 
 from pipeline.core.config.model import App, Stream
 from pipeline.core.config.repartition import rewritten
-from pipeline.edges.kafka.admin import Admin, TopicInfo
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.commit import transactional_id
+from pipeline.edges.kafka.topic_spec import TopicInfo
 from pipeline.errors import KafkaStateError
 
 

@@ -20,11 +20,12 @@ from pipeline.core.changelog import Meta
 from pipeline.core.config.model import Stream
 from pipeline.core.partition import Identity, Partition
 from pipeline.core.table import TablePartition
-from pipeline.edges.kafka.admin import Bounds, Isolation, TopicInfo
+from pipeline.edges.kafka.admin import Bounds, Isolation
 from pipeline.edges.kafka.authority import Troubles, catching_up, contradictions, grown, strange
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import Failed, PartitionError
+from pipeline.edges.kafka.topic_spec import TopicInfo
 from pipeline.edges.kafka.world import World
 from pipeline.errors import KafkaStateError
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pipeline.core.config.model import App, Stream, Table
 from pipeline.core.record_size import largest_output, largest_state
-from pipeline.edges.kafka.admin import Admin, TopicInfo, TopicSpec
+from pipeline.edges.kafka.admin import Admin
+from pipeline.edges.kafka.topic_spec import TopicInfo, TopicSpec
 from pipeline.errors import KafkaStateError
 
 _START_SECONDS = 10.0

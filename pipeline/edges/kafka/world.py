@@ -13,11 +13,12 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.core.config.model import App, Stream
 from pipeline.core.partition import Cut, Partition
-from pipeline.edges.kafka.admin import Admin, TopicInfo
+from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.consumer import ColumnarConsumer
 from pipeline.edges.kafka.errors import Failed, Unreachable
 from pipeline.edges.kafka.producer import Deadlines
+from pipeline.edges.kafka.topic_spec import TopicInfo
 from pipeline.edges.metrics import Metrics
 from pipeline.errors import RunError
 
