@@ -135,7 +135,9 @@ class Load:
             time.sleep(seconds)
             while (came := self._committed() - before) == 0:
                 if time.monotonic() > began + seconds + _READY_SECONDS:
-                    raise click.ClickException(f"no event was committed in {_READY_SECONDS:g} s: see that Kafka is up")
+                    raise click.ClickException(
+                        f"no event was committed in {seconds + _READY_SECONDS:g} s: see that Kafka is up"
+                    )
                 time.sleep(_LOOK_SECONDS)
             return came / (time.monotonic() - began)
 
