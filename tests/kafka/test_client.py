@@ -19,6 +19,9 @@ from aiokafka.producer.sender import Sender
 from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.protocol.metadata import MetadataRequest_v0, MetadataRequest_v5
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
+from kafka import KafkaProducer
+from kafka.net.inet import KafkaNetSocket
+from kafka.producer import transaction_manager as kafka_python
 
 from operators import Count
 from pipeline.core.config.model import App, Stream, Table
@@ -72,6 +75,13 @@ def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
     }
     for owner, names in called.items():
         assert [name for name in names.split() if not hasattr(owner, name)] == []
+
+
+def test_the_private_names_of_kafka_python_are_where_we_use_them() -> None:
+    assert importlib.metadata.version("kafka-python") == "3.0.12"
+    assert "self._transaction_manager =" in inspect.getsource(KafkaProducer.__init__)
+    assert "self._supports_epoch_bump()" in inspect.getsource(kafka_python.TransactionManager)
+    assert "self.sock_connect(" in inspect.getsource(KafkaNetSocket.connect)
 
 
 def test_every_metadata_request_of_this_process_forbids_to_make_topics() -> None:

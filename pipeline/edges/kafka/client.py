@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-import aiokafka.client
-from aiokafka.client import AIOKafkaClient
 from aiokafka.conn import AIOKafkaConnection, collect_hosts
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -21,9 +19,9 @@ from aiokafka.errors import (
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
-from aiokafka.protocol.metadata import MetadataRequest
 
 from pipeline.edges.kafka.errors import Unreachable
+from pipeline.edges.kafka.mends import LookupOnly
 from pipeline.errors import InputError, KafkaStateError
 
 if TYPE_CHECKING:
@@ -47,50 +45,6 @@ _REFUSED = (
     SaslAuthenticationFailed,
     UnsupportedSaslMechanismError,
 )
-
-
-class _LookupOnly(MetadataRequest):  # type: ignore[misc]
-    """A metadata request that never makes a topic.
-
-    aiokafka's own asks the broker to create what it does not know, so that a deleted changelog would come back with
-    one partition, the wrong clean-up policy and without its rows, under a worker that goes on as if nothing happened.
-    """
-
-    def __init__(self, topics: list[str] | None = None) -> None:
-        super().__init__(topics, allow_auto_topic_creation=False)
-
-
-_opened: dict[asyncio.Task[Any] | None, list[AIOKafkaConnection]] = {}
-"""By the tasks that bootstrap a client."""
-
-_create_conn = aiokafka.client.create_conn
-_bootstrap = AIOKafkaClient.bootstrap
-
-
-async def _open(*arguments: Any, **options: Any) -> AIOKafkaConnection:
-    connection = await _create_conn(*arguments, **options)
-    if (opened := _opened.get(asyncio.current_task())) is not None:
-        opened.append(connection)
-    return connection
-
-
-async def _bootstrap_or_hang_up(client: AIOKafkaClient) -> None:
-    """Bootstrap as aiokafka does, which forgets the connection by which it asks if it is cancelled meanwhile."""
-    opened = _opened[asyncio.current_task()] = []
-    try:
-        await _bootstrap(client)
-    except asyncio.CancelledError:
-        for connection in opened:
-            connection.close()
-        raise
-    finally:
-        del _opened[asyncio.current_task()]
-
-
-# Producer and consumer build their own client, so the places common to all of them, Faust's too, are these names.
-aiokafka.client.MetadataRequest = _LookupOnly
-aiokafka.client.create_conn = _open
-AIOKafkaClient.bootstrap = _bootstrap_or_hang_up
 
 
 @dataclass(frozen=True)
@@ -166,7 +120,7 @@ class ClientSettings:
             async with asyncio.timeout(timeout):
                 await connection.connect()
             # A broker that asks for a login still tells its versions to whoever did not log in, and then hangs up.
-            await connection.send(_LookupOnly([]))
+            await connection.send(LookupOnly([]))
             if is_old(connection._versions):
                 raise KafkaStateError(
                     f"the broker at {host}:{port} is too old: its topics have no ids",
@@ -217,7 +171,7 @@ def is_old(versions: Mapping[int, tuple[int, int]]) -> bool:
 
     Without that, old state would go on over a source that was deleted and made again.
     """
-    return versions[MetadataRequest.API_KEY][1] < _WITH_TOPIC_IDS
+    return versions[LookupOnly.API_KEY][1] < _WITH_TOPIC_IDS
 
 
 def _refusal(broker: str, error: Exception) -> KafkaStateError | None:
