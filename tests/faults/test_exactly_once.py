@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.faults.arena import PARTITIONS, Arena
+from tests.faults.arena import PARTITIONS, Arena, until
 from tests.faults.worker import POINTS
 
 
@@ -50,7 +50,8 @@ def test_kill_at_a_named_point(arena: Arena, expect_exact: Callable[[], None], p
 def test_term_under_load_loses_and_repeats_nothing(arena: Arena, expect_exact: Callable[[], None]) -> None:
     arena.start(0)
     with arena.load(rate=2_000):
-        time.sleep(4)
+        until(lambda: arena.outputs("player") > 0, 60, "the first outputs")
+        time.sleep(1)
         arena.kill(0, 15)
         assert arena.wait(0, timeout=10) == 0
         arena.start(0)
