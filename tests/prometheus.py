@@ -101,7 +101,7 @@ class Prometheus:
     def _get(self, path: str, **parameters: str) -> Any:
         url = f"http://127.0.0.1:{self._port}/api/v1/{path}?{urlencode(parameters)}"
         try:
-            with urlopen(url, timeout=10) as answer:
+            with urlopen(url, timeout=30) as answer:
                 return json.load(answer)["data"]
         except HTTPError as error:
             with error:

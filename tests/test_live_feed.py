@@ -26,7 +26,7 @@ from tests.kafka.pipelines import until
 from tests.kafka.process import free_ports
 
 TP = TopicPartition("scores", 0)
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 
 def commit(host: FaustApp, size: int = 10) -> None:

@@ -153,7 +153,7 @@ def test_events_arrive_while_the_pipe_is_open_and_an_interruption_loses_none(
         child.stdin.flush()
         await_arrivals(pipeline, child, 10)
         child.send_signal(number)
-        out, err = child.communicate(timeout=30)
+        out, err = child.communicate(timeout=60)
     assert child.returncode == 0, err
     assert out.startswith("interrupted, sent 10 events to ")
 
@@ -163,7 +163,7 @@ def test_a_replay_is_interrupted_between_two_events(pipeline: Pipeline, tmp_path
     with pipeline.started("send", "scores", file, "--rate", "50") as child:
         await_arrivals(pipeline, child, 20)
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=30)
+        out, err = child.communicate(timeout=60)
     assert child.returncode == 0, err
     assert out.startswith(f"interrupted, sent {len(sent(pipeline)):,} events to ")
     assert " a second)" in out

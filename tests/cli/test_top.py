@@ -287,7 +287,7 @@ def test_a_terminal_gets_a_live_view_until_q_or_a_signal(tmp_path: Path, port: i
             deadline = time.monotonic() + 30
             while time.monotonic() < deadline and select.select([screen], [], [], 1)[0]:
                 seen += os.read(screen, 100_000)
-        assert child.wait(timeout=5) == 0
+        assert child.wait(timeout=30) == 0
     assert b"error" not in seen
     assert b"\x1b[?1049h" in seen, "not on a screen of its own"
     assert b"\x1b[?1049l" in seen, "and not back"
@@ -312,7 +312,7 @@ def test_the_workers_of_a_run(kafka: str, tmp_path: Path, topic_prefix: str) -> 
     site.make_sources()
     with site.running("--workers", "2", ready=2) as worker:
         site.send("scores", [(b"player-%d" % (number % 5), {"score": number}) for number in range(200)])
-        until(lambda: site.committed() == 200, 30, "all committed", worker)
+        until(lambda: site.committed() == 200, 60, "all committed", worker)
         command = [*STREAMFOLD, "top", str(site.file), "--json", "--interval", "200ms"]
         with process(command) as child:
             assert child.stdout is not None

@@ -70,7 +70,7 @@ def test_an_interruption_is_a_good_end(folded: Pipeline) -> None:
         for _ in range(20):
             child.stdout.readline()
         child.send_signal(signal.SIGINT)
-        out, err = child.communicate(timeout=30)
+        out, err = child.communicate(timeout=60)
     assert (child.returncode, out, err) == (0, "", "")
 
 

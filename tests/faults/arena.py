@@ -164,7 +164,7 @@ class Arena:
         """Send a signal to a worker."""
         self.workers[number].send_signal(how)
 
-    def wait(self, number: int, timeout: float = 15) -> int:
+    def wait(self, number: int, timeout: float = 60) -> int:
         """The exit code of a worker that ends."""
         return self.workers[number].wait(timeout)
 

@@ -39,7 +39,7 @@ def test_kill_at_a_named_point(arena: Arena, expect_exact: Callable[[], None], p
         if point == "mid-revoke":
             time.sleep(3)
             arena.start(1)
-        arena.wait(0, timeout=30)
+        arena.wait(0)
         arena.start(0)
         time.sleep(1)
     arena.drained()
@@ -53,7 +53,7 @@ def test_term_under_load_loses_and_repeats_nothing(arena: Arena, expect_exact: C
         until(lambda: arena.outputs("player") > 0, 60, "the first outputs")
         time.sleep(1)
         arena.kill(0, 15)
-        assert arena.wait(0, timeout=10) == 0
+        assert arena.wait(0) == 0
         arena.start(0)
     arena.drained()
     expect_exact()

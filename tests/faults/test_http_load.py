@@ -69,7 +69,7 @@ def _slow_clients(port: int) -> Iterator[None]:
     """Some that never end their request, and some that ask for much and never read it."""
     with ExitStack() as stack:
         for number in range(40):
-            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=30))
             if number % 2:
                 client.sendall(b"POST /tables/player/a/read HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
             else:

@@ -36,7 +36,7 @@ def test_kills_and_a_reset_leave_what_a_quiet_run_leaves(
         for point in KILLS:
             arena.send(800)
             struck.start(0, point)
-            assert struck.wait(0, timeout=40) == -9, struck.log()
+            assert struck.wait(0) == -9, struck.log()
         struck.start(0)
         struck.drained()
         arena.start(0)

@@ -80,7 +80,7 @@ def test_from_one_worker_to_three_and_back_every_few_seconds(arena: Arena, expec
             else:
                 arena.kill(number, signal.SIGTERM)
                 # One that has not begun is just killed by it.
-                assert arena.wait(number, timeout=30) in (0, -signal.SIGTERM), arena.log()
+                assert arena.wait(number) in (0, -signal.SIGTERM), arena.log()
                 del arena.workers[number]
             if len(arena.workers) in (1, 3):
                 expect_each_partition_once(arena)

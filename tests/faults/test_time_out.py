@@ -47,14 +47,14 @@ def test_the_broker_ends_the_transaction_and_the_worker_goes_on(
     worker = arena.workers[0]
     with arena.load(rate=300):
         until(lambda: is_stopped(worker.pid), 60, "the worker stopped inside a transaction")
-        until(lambda: bool(open_ones()), 10, "its transaction is open")
+        until(lambda: bool(open_ones()), 60, "its transaction is open")
         until(lambda: not open_ones(), 60, "the broker ended it")
         assert is_stopped(worker.pid), "nobody but the broker can have ended it"
         worker.send_signal(signal.SIGCONT)
         time.sleep(1)
     arena.drained(revive=False)
     assert worker.poll() is None, arena.log()
-    until(lambda: not open_ones(), 30, "no transaction is left")
+    until(lambda: not open_ones(), 60, "no transaction is left")
     arena.kill(0, signal.SIGTERM)
     assert arena.wait(0) == 0
     assert open_ones() == []

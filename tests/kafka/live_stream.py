@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 
 class Stream:

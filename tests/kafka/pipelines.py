@@ -28,7 +28,7 @@ from pipeline.edges.metrics import Metrics
 from pipeline.errors import StreamfoldError
 from tests.kafka.clients import hung_up
 
-PATIENCE = 40.0
+PATIENCE = 60.0
 """Seconds after which what was waited for does not come any more."""
 
 OPERATORS: Mapping[str, Operator] = {"games": Count(), "average": Mean(value="x")}

@@ -79,7 +79,7 @@ class Site:
         with closing(Admin(ClientSettings(self.brokers))) as admin:
             return sum(admin.committed(self.name).values())
 
-    def streamfold(self, *arguments: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+    def streamfold(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run([*STREAMFOLD, *arguments], capture_output=True, text=True, timeout=timeout, check=False)
 
@@ -111,7 +111,7 @@ def process(command: Sequence[str], **environment: str) -> Iterator[subprocess.P
 def end(started: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
     """Send a signal; the exit code and all that was said."""
     started.send_signal(number)
-    said, _ = started.communicate(timeout=30)
+    said, _ = started.communicate(timeout=60)
     return started.returncode, said
 
 
@@ -122,7 +122,7 @@ def ask(
     method: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request(method or ("GET" if body is None else "POST"), path, body, headers or {})
         response = connection.getresponse()
@@ -147,7 +147,7 @@ def paused(pid: int) -> Iterator[None]:
     """A process stands still: nothing that is asked of it in the body is done before the body ends."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        until(lambda: is_stopped(pid), 30, f"process {pid} stands still")
+        until(lambda: is_stopped(pid), 60, f"process {pid} stands still")
         yield
     finally:
         os.kill(pid, signal.SIGCONT)

@@ -18,7 +18,7 @@ def test_what_can_not_be_sent_any_more_is_dropped() -> None:
         with closing(Admin(ClientSettings(broker.address))) as admin:
             admin.create([TopicSpec.source("events", 1)])
         producer = KafkaProducer(bootstrap_servers=broker.address)
-        producer.send("events", b"{}").get(timeout=10)
+        producer.send("events", b"{}").get(timeout=30)
     sent = producer.send("events", b"{}")  # the broker is gone
     close_producer(producer, 0.5)
     assert producer._closed

@@ -47,7 +47,7 @@ def _wire_batch(base_offset: int, deltas: Sequence[int], last_delta: int) -> byt
 
 async def _fetched(consumer: ColumnarConsumer, tp: TopicPartition) -> Any:
     """What the fetch loop holds of a partition, as soon as it holds something."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while tp not in consumer._fetcher._records:
             await consumer.drain(set(), limit=1, timeout=0.01)
     return consumer._fetcher._records[tp]._partition_records

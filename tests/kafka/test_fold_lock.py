@@ -100,6 +100,6 @@ def test_many_looks_leave_the_loop_to_others_in_between(monkeypatch: pytest.Monk
         done.set()
         await fold
         assert seen.count("look") < 5
-        await asyncio.wait_for(asyncio.gather(*looks), 5)
+        await asyncio.wait_for(asyncio.gather(*looks), 30)
 
     scene(work)

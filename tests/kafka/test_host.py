@@ -89,7 +89,7 @@ def test_an_agent_on_an_output_topic_sees_committed_results_only(site: Site, tmp
         asyncio.run(publish(site.brokers, f"{site.name}-player", "undone", commit=False))
         asyncio.run(publish(site.brokers, f"{site.name}-player", "done", commit=True))
         site.send("scores", [(b"high", {"score": 95}), (b"low", {"score": 5})])
-        until(lambda: site.committed() == 2, 30, "folded and committed", worker)
+        until(lambda: site.committed() == 2, 60, "folded and committed", worker)
         for said in ("high averages 95.0", "done averages 99.0"):
             until(lambda said=said: said in log.read_text(), 60, said, worker)  # type: ignore[misc]
         code, rest = end(worker)

@@ -37,7 +37,7 @@ def site(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
     site.send("scores", [(key, {"score": score}) for key in (b"a", b"b/c", b"\xff\x00") for score in (1, 2, 6)])
     site.send("machine", [(b"m", {"k": k, "v": v}) for k, v in PAIRS])
     with site.running() as worker:
-        until(lambda: site.committed() == 12, 30, "all committed", worker)
+        until(lambda: site.committed() == 12, 60, "all committed", worker)
         yield site
         _, said = end(worker)
         assert not TROUBLE.search(said.encode()), said
@@ -52,7 +52,7 @@ def test_metrics_are_those_of_the_registry(site: Site) -> None:
     status, text = site.ask("/metrics")
     assert status == 200
     assert 'streamfold_outputs_total{table="player"} 9.0' in text
-    until(lambda: "streamfold_ready 1.0" in site.ask("/metrics")[1], 5, "the gauge, which is set once a second")
+    until(lambda: "streamfold_ready 1.0" in site.ask("/metrics")[1], 60, "the gauge, which is set once a second")
 
 
 def test_a_key_shows_its_record_its_state_and_what_is_committed(site: Site) -> None:
@@ -119,7 +119,7 @@ def test_keys_of_a_table_by_pages_and_by_prefix(site: Site) -> None:
 @pytest.mark.parametrize("name", ["application/msgpack", "application/vnd.msgpack", "application/x-msgpack"])
 def test_answers_and_problems_are_messagepack_for_those_who_want_it(site: Site, name: str) -> None:
     def fetch(path: str, body: bytes | None = None) -> tuple[int, str | None, Any]:
-        connection = HTTPConnection("127.0.0.1", site.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", site.port, timeout=30)
         with closing(connection):
             connection.request("GET" if body is None else "POST", path, body, {"Accept": name, "Content-Type": name})
             response = connection.getresponse()
@@ -151,7 +151,7 @@ def test_a_look_up_is_answered_alike_on_the_short_way_and_on_the_long_one(
     site: Site, path: str, body: bytes | None, accept: str
 ) -> None:
     def fetch(**headers: str) -> tuple[int, dict[str, str], bytes]:
-        connection = HTTPConnection("127.0.0.1", site.port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", site.port, timeout=30)
         with closing(connection):
             connection.request("GET" if body is None else "POST", path, body, {"Accept": accept, **headers})
             response = connection.getresponse()
@@ -250,7 +250,7 @@ def test_whatever_comes_in_what_goes_out_is_http_that_blames_the_asker(site: Sit
 
 def test_rubbish_ends_in_a_refusal(site: Site) -> None:
     for rubbish in (b"\x16\x03\x01 no TLS here\r\n\r\n", b"GET / HTTP/1.1\r\nX: " + b"y" * 9_000 + b"\r\n\r\n"):
-        with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
             connection.sendall(rubbish)
             assert connection.recv(100).startswith(b"HTTP/1.0 400 ")
     assert site.ask("/livez")[0] == 200
@@ -259,7 +259,7 @@ def test_rubbish_ends_in_a_refusal(site: Site) -> None:
 @pytest.mark.parametrize("segment", [b"\xff", b"%zz", b"\xed\xa0\x80", b"base64:\xff", b"a#b", b"%"])
 def test_a_key_that_is_no_text_of_a_path_holds_nobody_up(site: Site, segment: bytes) -> None:
     for _ in range(2):
-        with socket.create_connection(("127.0.0.1", site.port), timeout=10) as connection:
+        with socket.create_connection(("127.0.0.1", site.port), timeout=30) as connection:
             connection.sendall(b"GET /tables/player/" + segment + b" HTTP/1.1\r\nHost: h\r\n\r\n")
             assert connection.recv(100).startswith((b"HTTP/1.1 ", b"HTTP/1.0 400 "))
     assert site.ask("/tables/player/a")[0] == 200

@@ -143,14 +143,14 @@ def pair(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]
     with ExitStack() as stack:
         worker = stack.enter_context(process([*STREAMFOLD, "run", str(pair.site.file)]))
         until(lambda: is_ready(first), 60, "ready", worker)
-        until(lambda: pair.tells_all(first), 30, "all folded", worker)
+        until(lambda: pair.tells_all(first), 60, "all folded", worker)
         late = stack.enter_context(pair.run(1, sys.executable, "-c", HELD, str(go_on)))
         until(restores, 60, "the second worker restores", late)
         asked = (*PATHS, "player?limit=1000", "player/nobody")
         pair.meanwhile = {port: [pair.ask(port, f"/tables/{path}") for path in asked] for port in pair.ports}
         go_on.touch()
         until(lambda: pair.tells_all(first) and pair.tells_all(second), 60, "both tell all", late)
-        until(lambda: is_ready(first) and is_ready(second), 30, "both are ready", late)
+        until(lambda: is_ready(first) and is_ready(second), 60, "both are ready", late)
         yield pair
         for started in (late, worker):
             code, said = end(started)
@@ -224,7 +224,7 @@ def test_what_another_worker_answers_is_in_the_format_that_was_asked_for(pair: P
         for path in ("player-7", "nobody"):
             status, problem = pair.ask(port, f"/tables/player/{path}/read", body, **{"Content-Type": msgpack})
             assert status == (200 if path == "player-7" else 404), problem
-        with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
             connection.request(
                 "GET", "/tables/player/player-7", headers={"Authorization": f"Bearer {TOKEN}", "Accept": msgpack}
             )

@@ -57,7 +57,7 @@ def mosquitto(tmp_path: Path) -> Iterator[Mosquitto]:
         f"log_type all\nlog_dest file {log}\n"
     )
     with process([program, "-c", str(config)]) as broker:
-        until(lambda: log.exists() and "running" in log.read_text(), 30, "Mosquitto runs", broker)
+        until(lambda: log.exists() and "running" in log.read_text(), 60, "Mosquitto runs", broker)
         yield Mosquitto(f"127.0.0.1:{port}", log)
 
 
@@ -96,9 +96,9 @@ def test_each_message_is_folded_once_though_the_bridge_is_killed_and_devices_rep
         return process([sys.executable, str(EXAMPLES / "mqtt_bridge.py"), "sensors/+/reading", topic, *options])
 
     with bridge(topic) as first:
-        until(lambda: "Sending SUBACK to streamfold-bridge" in mosquitto.log.read_text(), 30, "subscribed", first)
+        until(lambda: "Sending SUBACK to streamfold-bridge" in mosquitto.log.read_text(), 60, "subscribed", first)
         mosquitto.publish(messages[:100])
-        until(lambda: "Received PUBACK from streamfold-bridge" in mosquitto.log.read_text(), 30, "bridged", first)
+        until(lambda: "Received PUBACK from streamfold-bridge" in mosquitto.log.read_text(), 60, "bridged", first)
     # Gone by kill -9. The next has got messages and can't pass them on: nothing of that may be lost.
     mosquitto.publish(messages[100:200])
     given = mosquitto.log.read_text().count("Sending PUBLISH to streamfold-bridge")

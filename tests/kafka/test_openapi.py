@@ -79,7 +79,7 @@ def site(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]
     site.send("scores", [(key, {"score": 1}) for key in (b"a", b"b/c", b"\xff\x00")])
     site.send("machine", [(b"m", {"k": [1, 0], "v": [3, 4]})])
     with site.running() as worker:
-        until(lambda: site.committed() == 4, 30, "all committed", worker)
+        until(lambda: site.committed() == 4, 60, "all committed", worker)
         yield site
         _, said = end(worker)
         assert not TROUBLE.search(said.encode()), said

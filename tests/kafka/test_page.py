@@ -17,7 +17,7 @@ from scripts.browser import chromium
 from tests.kafka.process import STREAMFOLD, Site, end, free_ports, process, until
 from tests.programs import installed
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 TOKEN = "a-token-for-the-live-page"
 PHONE = {"width": 360, "height": 740}
 PAIRS = [([1, 0], [3, 4]), ([0, 2], [5, 6]), ([1, 1], [7, 8])]

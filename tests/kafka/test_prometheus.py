@@ -70,7 +70,7 @@ def test_values_of_listed_keys_are_those_that_the_worker_tells(site: Site) -> No
         return {series["metric"]["operator"]: float(series["value"][1]) for series in found}
 
     told = {name: entry[name] for name in ("games", "average", "last_3", "recent", "spread")}
-    until(lambda: shown() == pytest.approx(told), 20, f"{told} is shown")
+    until(lambda: shown() == pytest.approx(told), 60, f"{told} is shown")
 
 
 def test_every_metric_of_a_running_worker_is_documented_and_the_other_way_round(site: Site) -> None:

@@ -40,7 +40,7 @@ class Asked:
         return True
 
     async def come(self, number: int) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(self.tells) < number:  # noqa: ASYNC110 (a look-up comes by a call)
                 await asyncio.sleep(0.001)
 
@@ -56,7 +56,7 @@ class Scene:
 
     async def answer(self) -> bytes:
         """The body of the next response."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             head = await self.reader.readuntil(b"\r\n\r\n")
             return await self.reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]))
 
@@ -200,7 +200,7 @@ def test_a_server_that_ends_answers_who_waits(at_hand: bool) -> None:
         one.asked.tells[0](response(b"short") if at_hand else None)
         if at_hand:
             assert await one.answer() == b"short"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await ending
 
     played(work)

@@ -338,7 +338,7 @@ def test_faust_and_every_command_work_and_show_no_secret(
 
 def fetch(port: int, path: str, token: str) -> str:
     """What a worker answers, headers included, to one who shows a token."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {token}"})
         response = connection.getresponse()
