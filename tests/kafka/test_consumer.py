@@ -12,7 +12,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 
 from pipeline.edges.kafka.client import ClientSettings
-from pipeline.edges.kafka.consumer import ColumnarConsumer
+from pipeline.edges.kafka.consumer import FETCH_BYTES, ColumnarConsumer
 from pipeline.edges.kafka.errors import PartitionError
 from pipeline.edges.kafka.producer import TransactionalProducer
 from tests.kafka.clients import (
@@ -117,6 +117,24 @@ def test_the_limit_is_kept_to_whole_wire_batches(kafka: str) -> None:
             drained = await drain_to(consumer, tp, 50, limit=15)
             assert [len(item.batch) for item in drained] == [20, 20, 10]
             assert values_of(drained) == [b"%d" % i for i in range(50)]
+
+    run(scenario)
+
+
+def test_no_more_of_a_long_log_is_held_than_one_fetch(kafka: str) -> None:
+    """A restore reads logs of any length in the same memory."""
+    tp = TopicPartition(make_topic(kafka), 0)
+    values = [bytes(50_000)] * (3 * FETCH_BYTES // 50_000)
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        await write(producer, tp.topic, values)
+        await producer.close()
+        async with shut(await reader_at(kafka, {tp: 0})) as consumer:
+            drained = await drain_to(consumer, tp, len(values) + 1, limit=len(values))
+        assert values_of(drained) == values
+        held = [sum(len(value or b"") for value in item.batch.values) for item in drained]
+        assert max(held) <= FETCH_BYTES < sum(held)
 
     run(scenario)
 
