@@ -193,3 +193,14 @@ def test_a_broker_without_tls_is_told_from_one_that_is_not_there(kafka: str) -> 
 
 def test_any_one_of_several_brokers_is_enough(kafka: str) -> None:
     asyncio.run(ClientSettings(f"127.0.0.1:1,{kafka}").reach(1))
+
+
+def test_a_wait_for_a_broker_is_told_of_once_and_a_broker_that_is_there_is_no_news(
+    kafka: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    asyncio.run(ClientSettings(kafka).reach(30))
+    assert "no broker" not in caplog.text
+    with pytest.raises(Unreachable):
+        asyncio.run(ClientSettings("127.0.0.1:1").reach(2))
+    assert caplog.text.count("no broker at 127.0.0.1:1 yet") == 1
+    assert "waiting up to 2 s for one" in caplog.text

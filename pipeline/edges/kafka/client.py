@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 import time
 from collections.abc import Mapping
@@ -27,8 +28,12 @@ from pipeline.errors import InputError, KafkaStateError
 if TYPE_CHECKING:
     from pipeline.core.config.model import App
 
+log = logging.getLogger(__name__)
 
 _KNOCK_SECONDS = 0.25
+_SAY_SECONDS = 1.0
+"""A wait that is longer than this is told of."""
+
 _CLOSE_SECONDS = 3.0
 _SILENT = "it closes the connection at the first question"
 _FILES = "name readable PEM files in ssl_cafile, ssl_certfile and ssl_keyfile, and a locked key's ssl_key_password"
@@ -84,13 +89,13 @@ class ClientSettings:
         return self.for_aiokafka()
 
     async def reach(self, timeout: float) -> None:
-        """Wait for a broker that lets us in, up to ``timeout`` seconds.
+        """Wait for a broker that lets us in, up to ``timeout`` seconds, and say so if it takes a while.
 
         Raises:
             KafkaStateError: at once, if a broker answers but refuses the login or the TLS handshake.
             Unreachable: none answered in time.
         """
-        deadline = time.monotonic() + timeout
+        began, said = time.monotonic(), False
         before: list[str | None] = []
         while True:
             failures = [
@@ -104,11 +109,16 @@ class ClientSettings:
                     "it asks for a login: set security_protocol, sasl_mechanism, sasl_username and sasl_password",
                 )
             before = failures
-            if time.monotonic() >= deadline:
+            waited = time.monotonic() - began
+            if waited >= timeout:
                 raise Unreachable(
                     f"no broker at {self.bootstrap_servers} within {timeout:g} s ({failures[0]})",
                     "start Kafka, or correct `brokers`; `streamfold run --embedded` brings its own",
                 )
+            if waited >= _SAY_SECONDS and not said:
+                where = self.bootstrap_servers
+                log.warning("no broker at %s yet (%s): waiting up to %g s for one", where, failures[0], timeout)
+                said = True
             await asyncio.sleep(_KNOCK_SECONDS)
 
     async def _knock(self, host: str, port: int, timeout: float) -> str | None:
