@@ -35,6 +35,7 @@ def test_the_private_names_that_the_host_relies_on() -> None:
     assert "enable_kafka" in inspect.getsource(BootStrategy._should_enable_kafka_consumer)
     assert "_create_directories" in inspect.getsource(App.on_first_start)
     assert "_signal_stop_future" in inspect.getsource(Worker._schedule_shutdown)
+    assert callable(Worker._setproctitle)
     assert "_starting_fut" in inspect.getsource(Worker._stop_on_signal)
 
 

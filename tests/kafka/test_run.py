@@ -105,6 +105,7 @@ def test_a_signal_while_waiting_for_a_broker_ends_with_0(tmp_path: Path) -> None
         assert ask(site.port, "/livez")[0] == 200
         assert ask(site.port, "/readyz") == (503, {"ready": False, "reasons": ["starting"]})
         assert ask(site.port, "/tables/player/a")[0] == 503
+        assert psutil.Process(worker.pid).cmdline()[-2:] == ["run", str(site.file)], "ps tells what was typed"
         assert end(worker, signal.SIGINT)[0] == 0
 
 

@@ -60,6 +60,9 @@ class HostWorker(faust.Worker):
         for number in (signal.SIGINT, signal.SIGTERM):
             self.loop.add_signal_handler(number, self._on_signal, number)
 
+    def _setproctitle(self, info: str, *, ident: str = "") -> None:
+        """Leave it: who looks for the process looks for the command as it was typed."""
+
     def _on_signal(self, number: signal.Signals) -> None:
         if self._signal_stop_future is not None:
             os._exit(128 + number)
