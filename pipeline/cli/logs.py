@@ -12,6 +12,9 @@ from pipeline.core.secret import mask_logs, masked
 LEVELS = ("debug", "info", "warning", "error")
 FORMATS = ("text", "json")
 
+_NO_COORDINATOR = ("Group Coordinator Request failed", "Marking the coordinator dead")
+_LASTING_SECONDS, _EPISODE_SECONDS = 5.0, 30.0
+
 
 @dataclass
 class Settings:
@@ -26,12 +29,31 @@ class Settings:
         mask_logs()
         handler = logging.StreamHandler()
         handler.setFormatter((_Json if self.form == "json" else _Text)(self.debug))
+        if not self.debug:
+            handler.addFilter(_Lasting())
         level = logging.DEBUG if self.debug else getattr(logging, self.level.upper())
         logging.basicConfig(handlers=[handler], level=level if self.debug else max(level, logging.WARNING), force=True)
         for ours in ("pipeline", "operators"):
             logging.getLogger(ours).setLevel(level)
         # It warns of each step of its loop that takes more than 0.1 s: nothing that a user of a busy machine can mend.
         logging.getLogger("kafka.net.selector").setLevel(logging.DEBUG if self.debug else logging.ERROR)
+
+
+class _Lasting(logging.Filter):
+    """Lets through that a group has no coordinator only if that lasts: the first group of a broker waits for one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._first = self._last = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether it is news."""
+        if record.name != "aiokafka.consumer.group_coordinator" or not str(record.msg).startswith(_NO_COORDINATOR):
+            return True
+        if record.created - self._last > _EPISODE_SECONDS:
+            self._first = record.created
+        self._last = record.created
+        return self._last - self._first > _LASTING_SECONDS
 
 
 class _Lines(logging.Formatter):

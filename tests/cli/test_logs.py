@@ -54,6 +54,23 @@ def test_a_library_that_finds_the_machine_slow_is_heard_only_by_those_who_debug(
     assert "blocking" in capsys.readouterr().err
 
 
+def test_a_group_without_a_coordinator_is_news_when_that_lasts(capsys: pytest.CaptureFixture[str]) -> None:
+    coordinator = logging.getLogger("aiokafka.consumer.group_coordinator")
+
+    def heard(after: float, message: str = "Group Coordinator Request failed: %s") -> bool:
+        record = coordinator.makeRecord(coordinator.name, logging.ERROR, "", 0, message, ("not available",), None)
+        record.created = 1_000_000_000 + after
+        coordinator.handle(record)
+        return "not available" in capsys.readouterr().err
+
+    Settings().apply()
+    assert [heard(seconds) for seconds in (0, 0.1, 4.9, 5.1, 8)] == [False, False, False, True, True]
+    assert [heard(seconds) for seconds in (60, 64, 66)] == [False, False, True], "another time"
+    assert heard(100, "Heartbeat failed: %s")
+    Settings(debug=True).apply()
+    assert heard(200)
+
+
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     Settings(form="json", level="error").apply()
     log_some()
