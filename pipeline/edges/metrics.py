@@ -91,6 +91,15 @@ class Metrics:
         """The registry in Prometheus' text format."""
         return generate_latest(self.registry)
 
+    def refused(self) -> dict[tuple[str, str], int]:
+        """How many dead letters were committed, by stage and reason."""
+        (family,) = self.dead_letters.collect()
+        return {
+            (sample.labels["stage"], sample.labels["reason"]): int(sample.value)
+            for sample in family.samples
+            if sample.name.endswith("_total")
+        }
+
     def committed(self, stream: str, tp: TopicPartition, cut: Cut, seconds: float) -> None:
         """A cut went through."""
         counts = cut.counts

@@ -24,6 +24,7 @@ _SILENT_SECONDS = 5.0
 _STALLED_SECONDS = 30.0
 _IDENTIFY_SECONDS = 5.0
 _TELL_SECONDS = 5.0
+_LETTERS_SECONDS = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ class Watch:
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
         self._answered = self._told = time.monotonic()
+        self._letters: dict[tuple[str, str], int] = {}
+        self._letters_due = 0.0
         self._identify = asyncio.Event()
         self._stalled: dict[object, float] = {}
         self._question = TopicPartition(next(iter(plane.app.streams.values())).topic, 0)
@@ -47,7 +50,8 @@ class Watch:
         while True:
             await self._probe()
             self.measure()
-            self._tell()
+            self._tell_of_restores()
+            self._tell_of_letters()
             await asyncio.sleep(_EVERY_SECONDS)
 
     async def identify(self) -> None:
@@ -157,7 +161,7 @@ class Watch:
             metrics.state_bytes.labels(name).set(nbytes)
         metrics.ready.set(not self.reasons())
 
-    def _tell(self) -> None:
+    def _tell_of_restores(self) -> None:
         """Of restores that take long, log how far they are."""
         left = [
             remaining
@@ -172,3 +176,13 @@ class Watch:
             log.info("restoring: %s changelog records to go", f"{sum(left):,}")
         if due or not left:
             self._told = now
+
+    def _tell_of_letters(self) -> None:
+        """Log that events are refused: at the first one, and once a minute how many there were since."""
+        now, before = time.monotonic(), self._letters
+        if now < self._letters_due or (refused := self._plane.metrics.refused()) == before:
+            return
+        new = {why: number - before.get(why, 0) for why, number in refused.items() if number > before.get(why, 0)}
+        reasons = ", ".join(f"{number:,} {reason} ({stage})" for (stage, reason), number in sorted(new.items()))
+        log.warning("%s new dead letters in %s: %s", f"{sum(new.values()):,}", self._plane.app.dead_letters, reasons)
+        self._letters, self._letters_due = refused, now + _LETTERS_SECONDS
