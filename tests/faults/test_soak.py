@@ -41,9 +41,11 @@ HANGING_SECONDS = 30.0
 
 
 class Patient(Arena):
-    """Its workers wait for the broker when they start as long as when they run."""
+    """Its workers wait for the broker however long a busy machine takes to start one that is killed again and again."""
 
-    config: ClassVar[str] = CONFIG.replace("commit_interval", 'start_timeout = "120s"\ncommit_interval')
+    config: ClassVar[str] = CONFIG.replace(
+        "commit_interval", 'start_timeout = "300s"\nbroker_timeout = "300s"\ncommit_interval'
+    )
 
 
 @pytest.fixture
