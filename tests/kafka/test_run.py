@@ -195,7 +195,9 @@ def test_embedded_brings_its_own_kafka_and_keeps_its_data(tmp_path: Path) -> Non
     with site.running("--embedded") as worker:
         site.send("scores", EVENTS[:100])
         until(lambda: site.committed() == 100, 60, "all committed", worker)
-        assert end(worker)[0] == 0
+        code, said = end(worker)
+        assert code == 0, said
+    assert f"starting a Kafka at {site.brokers}, with its data in {tmp_path}" in said.splitlines()[0]
     assert (tmp_path / ".streamfold").is_dir()
     with site.running("--embedded") as worker:
         assert site.ask("/tables/player/player-1")[1]["games"] == 3
@@ -214,7 +216,7 @@ def test_a_stop_that_the_broker_holds_up_ends_in_time_and_says_what_is_not_commi
             until(lambda: folded(site) == len(EVENTS) + 1, 60, "all folded, within the interval", worker)
             psutil.Process(kafka.pid).suspend()
             worker.terminate()
-            said, _ = worker.communicate(timeout=STOP_SECONDS + 5)
+            said, _ = worker.communicate(timeout=STOP_SECONDS + 20)
         kafka.kill()
     assert worker.returncode == 1, said
     assert "held.scores-" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipeline.edges.web.address import Address
 from pipeline.errors import InputError
 
 DATA = ".streamfold"
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -35,7 +38,9 @@ def embedded_kafka(app: App, file: Path) -> Iterator[None]:
     if app.kafka is not None and app.kafka.security_protocol != "PLAINTEXT":
         raise InputError("the embedded Kafka has no TLS and no login", "leave [app.kafka] out, or --embedded")
     address = Address.parse(app.brokers)
-    with EmbeddedKafka(address.port, file.absolute().parent / DATA, address.host):
+    data = file.absolute().parent / DATA
+    log.info("starting a Kafka at %s, with its data in %s", app.brokers, data)
+    with EmbeddedKafka(address.port, data, address.host):
         admin = Admin(ClientSettings.of(app))
         try:
             make_sources(admin, app)
