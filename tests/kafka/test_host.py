@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import faust
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from faust.app.base import App, BootStrategy
@@ -35,7 +36,7 @@ def test_the_private_names_that_the_host_relies_on() -> None:
     assert "enable_kafka" in inspect.getsource(BootStrategy._should_enable_kafka_consumer)
     assert "_create_directories" in inspect.getsource(App.on_first_start)
     assert "_signal_stop_future" in inspect.getsource(Worker._schedule_shutdown)
-    assert callable(Worker._setproctitle)
+    assert "_setproctitle" in inspect.getsource(faust.Worker.on_execute)
     assert "_starting_fut" in inspect.getsource(Worker._stop_on_signal)
 
 
