@@ -47,8 +47,8 @@ def command(*, config: Config, interval: float, count: int | None, as_json: bool
     from pipeline.edges.interruptions import Interruptions  # noqa: PLC0415
     from pipeline.edges.top import Group, Members  # noqa: PLC0415
 
-    for library in ("kafka", "aiokafka"):
-        logging.getLogger(library).setLevel(logging.CRITICAL)  # a broker that is gone is no news here
+    for clients in ("kafka", "aiokafka", "pipeline.edges.kafka"):
+        logging.getLogger(clients).setLevel(logging.CRITICAL)  # a broker that is gone is no news here
     live = not as_json and sys.stdout.isatty()
     with ExitStack() as stack:
         interruptions = stack.enter_context(Interruptions())
