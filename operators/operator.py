@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from operators.columns.grouping import Floats, Groups, Ints
 from operators.options import OperatorError, field_names, one_of
@@ -95,12 +96,20 @@ class RingView:
     array: Floats
     rows: Ints
 
-    def inputs(self, rows: Ints, slots: Ints) -> Floats:
-        """What is in these slots of these rows of ``array``, both (n,): (n, ...)."""
-        if not self.array.flags.c_contiguous:
-            return self.array[rows, slots]
-        flat = self.array.reshape((-1, *self.array.shape[2:]))
-        found: Floats = flat.take(rows * self.array.shape[1] + slots, axis=0)  # thrice as quick as by two indices
+    @property
+    def stride(self) -> int:
+        """How many slots further on in memory the next row of ``array`` begins: some may be left out of it."""
+        return self.array.strides[0] // self.array.strides[1]
+
+    def inputs(self, places: Ints) -> Floats:
+        """What is at these places of ``array``, (n,), row by row in strides: (n, ...)."""
+        rows, length, *shape = self.array.shape
+        if self.array.flags.c_contiguous:
+            flat = self.array.reshape((-1, *shape))
+        else:
+            extent = (rows - 1) * self.stride + length
+            flat = as_strided(self.array, (extent, *shape), self.array.strides[1:], writeable=False)
+        found: Floats = flat.take(places, axis=0)  # thrice as quick as by two indices
         return found
 
 

@@ -13,15 +13,20 @@ from operators.columns.grouping import Floats, Ints
 
 def divide(numerator: Floats, denominator: Floats | Ints) -> Floats:
     """Divide (N, ...) by one number a row, (N,). Where that is 0 the result is undefined: NaN, never an epsilon."""
-    return numerator / alike(np.where(denominator == 0, np.nan, denominator), numerator)
+    zero = denominator == 0
+    if zero.any():
+        denominator = np.where(zero, np.nan, denominator)
+    quotient: Floats = numerator / alike(denominator, numerator)
+    return quotient
 
 
 def times(weight: Floats, rows: Floats) -> Floats:
     """Multiply each row (N, ...) by its weight (N,)."""
-    return alike(weight, rows) * rows
+    product: Floats = alike(weight, rows) * rows
+    return product
 
 
-def alike(numbers: Floats, rows: Floats) -> Floats:
+def alike(numbers: npt.NDArray[Any], rows: Floats) -> npt.NDArray[Any]:
     """Numbers (N,) spread out to the shape of rows (N, ...): quicker than to broadcast over a short last axis."""
     return numbers if rows.ndim == 1 else np.repeat(numbers, math.prod(rows.shape[1:])).reshape(rows.shape)
 
@@ -38,5 +43,5 @@ def flat(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def plain(numbers: npt.NDArray[Any]) -> list[object]:
     """Rows (N, ...) as plain numbers or lists; None for one that is not all finite."""
-    finite = np.isfinite(flat(numbers)).all(axis=1)
+    finite = np.isfinite(numbers) if numbers.ndim == 1 else np.isfinite(flat(numbers)).all(axis=1)
     return [row if known else None for row, known in zip(numbers.tolist(), finite.tolist(), strict=True)]

@@ -7,14 +7,18 @@ Sums of several half-lives have an epoch each.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
-from operators.columns.double_double import two_product
 from operators.columns.grouping import Floats, Groups, Ints
 from operators.columns.scan import running
 
 _HALVES = np.ldexp(1.0, -np.arange(1076))
 """1 halved so many times, exactly; in the end it is 0."""
+
+_DIGITS = 53
+"""Of a double, in binary."""
 
 _LONGEST = 2.0**512
 """A half-life of so many seconds never passes; longer ones would overflow where they are multiplied."""
@@ -36,16 +40,23 @@ def advance(groups: Groups, epoch: Ints, count: Ints, time: Floats, half_lives: 
 
 def advance_at_once(
     groups: Groups, epoch: Ints, count: Ints, time: Floats, half_lives: Floats
-) -> tuple[Floats, Floats]:
+) -> tuple[Floats, Floats, Floats]:
     """As :func:`advance`, for who needs to know only what there is after all events.
 
-    Returns what they leave together of the sums before them, (G, H), and the weight of each in the end, (N, H).
+    Returns what they leave together of the sums before them, (G, H); the weight of each event in the end, (N, H), in
+    units of its group; and those, (G, H), powers of 2.
     """
     own, weight = epochs(time, half_lives)
-    latest = np.maximum.reduceat(own, groups.start, axis=0) if len(own) else epoch.copy()
+    latest = own.take(groups.last, axis=0)
+    ticks = latest.take(groups.segment, axis=0) - own
+    if ticks.min(initial=0) < 0:  # an event that came late
+        latest = np.maximum.reduceat(own, groups.start, axis=0)
+        ticks = latest.take(groups.segment, axis=0) - own
+    if ticks.any():
+        weight *= halved(ticks)
     before = np.where(count[:, None] > 0, epoch, latest)
     epoch[...] = np.maximum(latest, before)
-    return halved(epoch - before), weight * halved(epoch.take(groups.segment, axis=0) - own)
+    return halved(epoch - before), weight, halved(epoch - latest)
 
 
 def epochs(time: Floats, half_lives: Floats) -> tuple[Ints, Floats]:
@@ -55,8 +66,22 @@ def epochs(time: Floats, half_lives: Floats) -> tuple[Ints, Floats]:
     """
     length = np.minimum(half_lives, _LONGEST)
     epoch = np.rint(time[:, None] / length)
-    product, error = two_product(epoch, length)
-    return epoch.astype(np.int64), np.exp2((time[:, None] - product - error) / length)
+    rest = time[:, None]
+    for part in _parts(tuple(length.tolist()), int(np.abs(epoch).max(initial=1.0)).bit_length()):
+        rest = rest - epoch * part
+    return epoch.astype(np.int64), np.exp2(rest / length)
+
+
+@lru_cache
+def _parts(lengths: tuple[float, ...], digits: int) -> list[Floats]:
+    """Cut lengths into sums of numbers of which the product with any integer of so many digits is exact: (H,) each."""
+    left, parts = np.array(lengths), []
+    while left.any():
+        fraction, power = np.frexp(left)
+        kept = max(_DIGITS - digits, 1)
+        parts.append(np.ldexp(np.trunc(np.ldexp(fraction, kept)), power - kept))
+        left = left - parts[-1]
+    return parts
 
 
 def align(epoch: Ints, count: Ints, its_epoch: Ints, its_count: Ints) -> tuple[Floats, Floats]:

@@ -52,7 +52,7 @@ class Groups:
     start: Ints
     count: Ints
     _waves: dict[int, Waves] = field(default_factory=dict, repr=False, compare=False)
-    _slots: dict[int, tuple[Ints, Ints]] = field(default_factory=dict, repr=False, compare=False)
+    _places: dict[tuple[int, int], tuple[Ints, Ints, Ints]] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def last(self) -> Ints:
@@ -69,25 +69,32 @@ class Groups:
         """Each sorted event's place within its group, from 0: (N,)."""
         return np.arange(len(self.order)) - np.repeat(self.start, self.count)
 
+    @cached_property
+    def age(self) -> Ints:
+        """How many events of its group come after each sorted event: (N,)."""
+        return np.repeat(self.last, self.count) - np.arange(len(self.order))
+
     def ordinals(self, before: Ints) -> Ints:
         """Each event's number among all of its key's, from 1, when the keys had ``before`` (G,) events: (N,)."""
         return np.arange(1, len(self.order) + 1) + np.repeat(before - self.start, self.count)
 
-    def slots(self, before: Ints, length: int) -> Ints:
-        """Each event's slot in rings of so many, when the keys had ``before`` (G,) events: (N,), not to be changed.
+    def places(self, rows: Ints, before: Ints, length: int, stride: int) -> Ints:
+        """Each event's place in rings of so many, when the keys had ``before`` (G,) events: (N,), not to be changed.
 
-        Rings of one length have the same slots, in all operators of a table that have seen the same events.
+        The ring of each group's key, ``rows`` (G,), begins at ``row * stride``. Rings of one length have the same
+        places, in all operators of a table that have seen the same events.
         """
-        known = self._slots.get(length)
-        if known is not None and np.array_equal(known[0], before):
-            return known[1]
-        slot = np.arange(len(self.order)) + np.repeat(before % length - self.start, self.count)
-        if self.longest > length:
-            slot %= length
-        else:
-            slot -= length * (slot >= length)
-        self._slots[length] = before, slot
-        return slot
+        known = self._places.get((length, stride))
+        if known is not None and np.array_equal(known[0], rows) and np.array_equal(known[1], before):
+            return known[2]
+        begin, first = rows * stride, before % length
+        place = np.arange(len(self.order)) + np.repeat(begin + first - self.start, self.count)
+        if (around := first + self.count > length).any():
+            events = np.flatnonzero(np.repeat(around, self.count))
+            its = begin[self.segment[events]]
+            place[events] = its + (place[events] - its) % length
+        self._places[length, stride] = rows, before, place
+        return place
 
     @cached_property
     def longest(self) -> int:
@@ -106,12 +113,13 @@ class Groups:
         return tuple(_blocks(np.arange(len(self.start)), self.start, self.count, len(self.order)))
 
     def pieces(self, length: int, width: int) -> Iterator[Block]:
-        """All runs in blocks of at most ``length`` events of ``width`` groups.
+        """All runs in blocks of at most ``length`` events of ``width`` groups, those of like length together.
 
         The pieces of a longer run come one after the other.
         """
+        by_count, counts = stable_order(self.count)
         for done in range(0, self.longest, length):
-            longer = np.flatnonzero(self.count > done)
+            longer = by_count[np.searchsorted(counts, done, side="right") :]
             for begin in range(0, len(longer), width):
                 groups = longer[begin : begin + width]
                 start, count = self.start[groups] + done, np.minimum(self.count[groups] - done, length)
@@ -141,8 +149,7 @@ def _blocks(groups: Ints, start: Ints, count: Ints, total: int) -> Iterator[Bloc
 
 def group(rows: Ints) -> tuple[Ints, Groups]:
     """Group events by state row. Returns the distinct rows, ascending, and the grouping in that order."""
-    order = stable_order(rows)
-    ordered = rows.take(order)
+    order, ordered = stable_order(rows)
     first = np.empty(len(ordered), bool)
     first[:1] = True
     np.not_equal(ordered[1:], ordered[:-1], out=first[1:])
@@ -150,4 +157,4 @@ def group(rows: Ints) -> tuple[Ints, Groups]:
     count = np.empty_like(start)
     np.subtract(start[1:], start[:-1], out=count[:-1])
     count[-1:] = len(ordered) - start[-1:]
-    return ordered.take(start), Groups(order, start, count)
+    return ordered.take(start).astype(np.int64), Groups(order, start, count)

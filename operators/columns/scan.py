@@ -35,24 +35,40 @@ def two_sum(a: Floats, b: Floats) -> tuple[Floats, Floats]:
     """The rounded sum and its error: ``s + e == a + b`` exactly (Knuth, The Art of Computer Programming 2, 4.2.2)."""
     s = a + b
     t = s - a
-    return s, (a - (s - t)) + (b - t)
+    error = b - t
+    t -= s
+    t += a
+    error += t
+    return s, error
 
 
 def running_sums(
-    groups: Groups, high: Floats, low: Floats, terms: Floats, errors: Floats | None = None, *, each: bool
+    groups: Groups,
+    high: Floats,
+    low: Floats,
+    terms: Floats,
+    errors: Floats | None = None,
+    *,
+    each: bool,
+    unit: Floats | None = None,
+    power: int | None = None,
 ) -> tuple[Floats, Floats] | None:
     """Add ``terms`` (N, ...) to the compensated sums ``high + low`` (G, ...) of their groups, in place.
 
-    ``errors`` (N, ...) is what the terms themselves lost already, if anything. With ``each``, returns high and low
-    after every event, (N, ...). The error of ``high + low`` is about that of one rounding (Neumaier 1974; Ogita, Rump
-    and Oishi 2005, Sum2).
+    ``errors`` (N, ...) is what the terms themselves lost already, if anything; a term of 1 is ``unit`` (G, ...) in the
+    sums of its group, if not 1. Of terms that have one sign and are all below 2**``power`` in size it need not be
+    looked for how large they are. With ``each``, returns high and low after every event, (N, ...). The error of ``high
+    + low`` is about that of one rounding (Neumaier 1974; Ogita, Rump and Oishi 2005, Sum2).
     """
     numbers = terms[:1].size
-    at_once = not each and (numbers == 1 or len(terms) >= _LONG * len(groups.start))
-    if at_once and _added(groups, high, low, terms):
-        if errors is not None:
-            low += np.add.reduceat(errors, groups.start, axis=0)
-        return None
+    if not each and (numbers == 1 or len(terms) >= _LONG * len(groups.start)):
+        added = _added(groups, terms, errors, power)
+        if added is not None:
+            add_sums(high, low, *(added if unit is None else (unit * part for part in added)))
+            return None
+    if unit is not None:
+        units = unit.take(groups.segment, axis=0)
+        terms, errors = units * terms, None if errors is None else units * errors
     waves = groups.waves(numbers)
     newest_high, newest_low = high.take(waves.groups, axis=0), low.take(waves.groups, axis=0)
     sums = (np.empty_like(terms), np.empty_like(terms)) if each else None
@@ -77,22 +93,24 @@ def running_sums(
     return sums
 
 
-def _added(groups: Groups, high: Floats, low: Floats, terms: Floats) -> bool:
-    """Add the terms of each group as a whole, or do nothing where this would overflow.
+def _added(groups: Groups, terms: Floats, errors: Floats | None, power: int | None) -> tuple[Floats, Floats] | None:
+    """The compensated sums (G, ...) of the terms of each group; None where this would overflow.
 
     Terms are cut into multiples of a power of 2, so large that no sum of them is rounded, and what is left (Rump, Ogita
     and Oishi, Accurate floating-point summation, 2008): at once exact and done without going rank by rank.
     """
     if len(terms) == 0:
-        return True
-    grid = _grid(groups, terms)
+        return terms, terms
+    grid = _grid(groups, terms) if power is None else 1.5 * 2.0 ** (power + groups.longest.bit_length())
     if grid is None:
-        return False
+        return None
     upper = terms + grid
     upper -= grid
-    more = np.add.reduceat(upper, groups.start, axis=0)
-    add_sums(high, low, more, np.add.reduceat(np.subtract(terms, upper, out=upper), groups.start, axis=0))
-    return True
+    sums = np.add.reduceat(upper, groups.start, axis=0)
+    lower = np.subtract(terms, upper, out=upper)
+    if errors is not None:
+        lower += errors
+    return sums, np.add.reduceat(lower, groups.start, axis=0)
 
 
 def _grid(groups: Groups, terms: Floats) -> Floats | float | None:

@@ -100,12 +100,12 @@ class Rows:
         groups, before = batch.groups, self.fields["count"][rows]
         for ring in self.layout.rings:
             column = batch.time if ring.role == "time" else batch.columns[ring.role]
-            row, slot = np.repeat(rows, groups.count), groups.slots(before, ring.length)
-            if groups.longest > ring.length:
-                keep = groups.position >= groups.count[groups.segment] - ring.length
-                row, slot, column = row[keep], slot[keep], column[keep]
             slots = self.rings[ring.role]
-            slots.reshape((-1, *ring.shape))[row * slots.shape[1] + slot] = column
+            place = groups.places(rows, before, ring.length, slots.shape[1])
+            if groups.longest > ring.length:
+                keep = groups.age < ring.length
+                place, column = place[keep], column[keep]
+            slots.reshape((-1, *ring.shape))[place] = column
 
 
 def read_only(array: Array) -> Array:

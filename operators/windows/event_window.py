@@ -123,7 +123,7 @@ class EventWindow(Window):
     def _moves(self, ring: RingView, batch: Batch, before: Ints) -> Moves:
         """What enters and leaves: in the slot that an input is to have is the one that leaves, or still 0."""
         groups, column, length = batch.groups, batch.columns["value"], self.length
-        leaves = ring.inputs(np.repeat(ring.rows, groups.count), groups.slots(before, length))
+        leaves = ring.inputs(groups.places(ring.rows, before, length, ring.stride))
         if groups.longest > length:
             in_batch = np.flatnonzero(groups.position >= length)
             leaves[in_batch] = column[in_batch - length]
