@@ -54,14 +54,13 @@ class Decaying(Operator):
         heads = (len(self.half_lives),)
         return Field("epoch", heads, dtype="<i8"), Field("weight", heads), Field("weight_lost", heads)
 
-    def arrive(self, state: State, batch: Batch, before: Ints, *, each: bool = True) -> tuple[Floats, Floats]:
+    def arrive(self, state: State, batch: Batch, before: Ints) -> tuple[Floats, Floats]:
         """Let the batch come to a state that had ``before`` (G,) events, which moves its epochs on.
 
-        Returns what each event leaves of the weights before it, a power of 2, and its own weight: (N, H) both. Without
-        ``each``, what all of them leave, (G, H), and the weight of each in the end.
+        Returns what each event leaves of the weights before it, a power of 2, and its own weight: (N, H) both.
         """
         clock = self.clock(state, batch, before)
-        return (advance if each else advance_at_once)(batch.groups, state["epoch"], before, clock, self.half_lives)
+        return advance(batch.groups, state["epoch"], before, clock, self.half_lives)
 
     def clock(self, state: State, batch: Batch, before: Ints) -> Floats:
         """The time of each event, (N,)."""
@@ -133,14 +132,33 @@ class ExponentiallyWeighted(Decaying):
         """The count, and where the first event weighs more than others, that event."""
         return Field("count", dtype="<i8"), *(() if self.adjust else (Field("first", shape),))
 
+    def arrive_at_once(self, state: State, batch: Batch, before: Ints) -> tuple[Floats, Floats, Floats]:
+        """As :meth:`arrive`, for who needs to know only what there is after all events.
+
+        Returns what they leave together of the weights before them, (G, H); the weight of each in the end, (N, H), in
+        units of its key; and those, (G, H).
+        """
+        if self.by_time:
+            return advance_at_once(batch.groups, state["epoch"], before, batch.time, self.half_lives)
+        self._keep_first(state, batch, before)
+        newest, unit = epochs((before + batch.groups.count).astype(float), self.half_lives)
+        left = halved(np.where(before[:, None] > 0, newest - state["epoch"], 0))
+        state["epoch"] = newest
+        fading = np.exp2(-np.arange(batch.groups.longest)[:, None] / self.half_lives)
+        return left, fading.take(batch.groups.age, axis=0), unit
+
     def clock(self, state: State, batch: Batch, before: Ints) -> Floats:
-        """The time of each event, or its number. A key's first event is kept where it weighs more."""
+        """The time of each event, or its number."""
         if self.by_time:
             return super().clock(state, batch, before)
+        self._keep_first(state, batch, before)
+        return batch.groups.ordinals(before).astype(float)
+
+    def _keep_first(self, state: State, batch: Batch, before: Ints) -> None:
+        """Keep a key's first event where it weighs more."""
         if not self.adjust:
             fresh = before == 0
             state["first"][fresh] = batch.columns["value"][batch.groups.start[fresh]]
-        return batch.groups.ordinals(before).astype(float)
 
     def surplus(self, count: Ints) -> tuple[Floats, Floats]:
         """What the first of ``count`` (n,) events weighs, and what it weighs beyond that without ``adjust``: (n, 1).

@@ -9,7 +9,7 @@ from operators.columns.arithmetic import plain
 from operators.columns.grouping import Floats, Ints
 from operators.columns.parallel_scan import Parts, scan
 from operators.columns.scan import add_sums, running_sums
-from operators.decays.decaying import ExponentiallyWeighted, grown, ratio, scaled
+from operators.decays.decaying import ExponentiallyWeighted, grown, ratio, scaled, spread
 from operators.operator import Batch, Field, FieldSpec, Layout, Shape, State
 
 
@@ -84,20 +84,20 @@ class Ewma(ExponentiallyWeighted):
     def _add(
         self, state: State, batch: Batch, before: Ints, *, each: bool, sign: float = 1.0
     ) -> tuple[Floats, Floats] | None:
-        """Add to the sums of weights and of weighted inputs, or with ``sign = -1`` take them out.
+        """Add to the sums of weights and of weighted inputs, or without ``each`` take them out by ``sign = -1``.
 
         With ``each``, returns both after each event.
         """
         groups, value = batch.groups, batch.columns["value"][:, None]
-        left, weight = self.arrive(state, batch, before, each=each)
-        weight *= sign
-        terms = (weight, scaled(weight, value))
         if not each:
-            for (high, low), more in zip(_SUMS, terms, strict=True):
+            left, weight, unit = self.arrive_at_once(state, batch, before)
+            for (high, low), terms, power in zip(_SUMS, (weight, scaled(weight, value)), (_WEIGHT, None), strict=True):
                 state[high], state[low] = scaled(left, state[high]), scaled(left, state[low])
-                running_sums(groups, state[high], state[low], more, each=False)
+                units = spread(sign * unit, terms)
+                running_sums(groups, state[high], state[low], terms, each=False, unit=units, power=power)
             return None
-        left, *parts = scan(groups, _followed, (left, *terms), each=True)
+        its_left, weight = self.arrive(state, batch, before)
+        left, *parts = scan(groups, _followed, (its_left, weight, scaled(weight, value)), each=True)
         result = []
         for (high, low), part in zip(_SUMS, parts, strict=True):
             result.append(scaled(left, (state[high] + state[low]).take(groups.segment, axis=0)) + part)
@@ -114,6 +114,9 @@ class Ewma(ExponentiallyWeighted):
 
 
 _SUMS = (("weight", "weight_lost"), ("sum", "lost"))
+
+_WEIGHT = 1
+"""No event weighs more than this power of 2."""
 
 
 def _followed(older: Parts, newer: Parts) -> Parts:
