@@ -10,14 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from operators.columns.grouping import Block, Floats, Groups, Ints
+from operators.columns.grouping import Floats, Groups
 from operators.columns.scan import two_sum
-
-_SEGMENT = 64
-"""Events that meet each other directly; those of earlier segments they meet in the memory."""
-
-_NEAR = 8
-"""Events that meet each other directly, unless each row of the memory has gates of its own: the shortest segment."""
+from operators.matrices.segments import Segments, cut, near, with_last
 
 _LENGTH = 4096
 """Events of a key taken at once."""
@@ -47,53 +42,37 @@ def fold_pairs(
     before even its gate. Without queries there is nothing to read.
     """
     heads, d_k, d_v = memory.shape[1:]
-    result = None if queries is None else np.empty((len(values), heads, d_v))
     held = (memory,) if lost is None else (memory, lost)
+    keys, values = with_last(keys, 0.0), with_last(values[:, None], 0.0)
+    gates = None if gates is None else with_last(gates, 1.0)
+    queries = None if queries is None else with_last(queries, 0.0)
+    result = np.empty((len(values), heads, d_v))
     for block in groups.pieces(_LENGTH, max(1, _CACHED // (heads * d_k * d_v))):
-        run = _Segments(block, len(values))
-        k, v = run.lay_out(keys, 0.0, heads), run.lay_out(values[:, None], 0.0)
-        a = None if gates is None else run.lay_out(gates, 1.0)
-        if queries is None or result is None:
+        run = Segments(block, len(values) - 1, heads)
+        k, v = run.lay_out(keys), run.lay_out(values)
+        a = None if gates is None else run.lay_out(gates)
+        now = [part[block.groups] for part in held]
+        if queries is None:
             left = None if a is None else _fade(k, a)
-            _carry(held, block.groups, k.swapaxes(-1, -2) @ v, left)
+            _carry(now, k.swapaxes(-1, -2) @ v, left)
         else:
-            q = run.lay_out(queries, 0.0, heads)
+            q = run.lay_out(queries)
             read, left = _meet(k, v, a, q, own=own)
-            added = k.swapaxes(-1, -2) @ v
-            before = np.empty_like(added)
-            _carry(held, block.groups, added, left, before)
-            read += q @ before
+            _carry(now, k.swapaxes(-1, -2) @ v, left, (q, read))
             run.put(read, result)
-    return result
-
-
-class _Segments:
-    """The events of a block, laid out by group, and within it by segments whose length is a power of 2."""
-
-    def __init__(self, block: Block, total: int) -> None:
-        self._block = block
-        length = 1 << (len(block.events) - 1).bit_length()
-        size = min(length, _SEGMENT)
-        rank = np.arange(length).reshape(-1, size)
-        self._events: Ints = np.minimum(block.events[0][:, None, None] + rank, total - 1)
-        self._filling = np.nonzero(rank > block.last[:, None, None])
-
-    def lay_out(self, rows: Floats, fill: float, heads: int = 1) -> Floats:
-        """Rows (N, h, d) as (g, H, segments, size, d), with another number where no event is: a copy."""
-        laid = rows[self._events]
-        laid[self._filling] = fill
-        laid = np.moveaxis(laid, -2, 1)
-        return laid.repeat(heads, axis=1) if heads > laid.shape[1] else np.ascontiguousarray(laid)
-
-    def put(self, laid: Floats, out: Floats) -> None:
-        """Store results that are laid out with the sorted events they belong to, (N, H, d)."""
-        by_rank = np.moveaxis(laid.reshape(*laid.shape[:2], -1, laid.shape[-1]), 2, 0)
-        self._block.put(by_rank[: len(self._block.events)], out)
+        for part, folded in zip(held, now, strict=True):
+            part[block.groups] = folded
+    return None if queries is None else result[:-1]
 
 
 def _fade(k: Floats, gates: Floats) -> Floats:
     """Let keys fade to the end of their segment, in place; what each segment leaves, (g, H, n, d_k or 1)."""
-    size, left = 1, _cut(gates, 1)[:, :, :, 0]
+    size = near(k.shape[3])
+    few, their = cut(k, size), cut(gates, size)
+    left = their[..., -1, :].copy()
+    for rank in range(size - 2, -1, -1):
+        few[..., rank, :] *= left
+        left *= their[..., rank, :]
     while size < k.shape[3]:
         left = _fade_once(k, left, size)
         size *= 2
@@ -102,7 +81,7 @@ def _fade(k: Floats, gates: Floats) -> Floats:
 
 def _fade_once(k: Floats, left: Floats, size: int) -> Floats:
     """Let keys that faded to the end of segments of this size fade to the end of those twice as long."""
-    _cut(k, size)[:, :, ::2] *= left[:, :, 1::2, None]
+    cut(k, size)[:, :, ::2] *= left[:, :, 1::2, None]
     return left[:, :, ::2] * left[:, :, 1::2]
 
 
@@ -112,21 +91,16 @@ def _meet(k: Floats, v: Floats, gates: Floats | None, q: Floats, *, own: bool) -
     Keys fade to the end of their segment; queries, in place too, are multiplied by what is left of a memory from the
     beginning of the segment to them.
     """
-    size = min(k.shape[3], _NEAR) if gates is None or gates.shape[-1] == 1 else 1
-    near = _cut(q, size) @ _cut(k, size).swapaxes(-1, -2)
-    left = None
-    if gates is None or size == 1:
-        near = np.tril(near, 0 if own else -1)
-        if gates is not None:
-            left = _cut(gates, 1)[:, :, :, 0]
-            q *= gates if own else 1.0
+    size, left = near(k.shape[3]), None
+    if gates is None:
+        weights = np.tril(cut(q, size) @ cut(k, size).swapaxes(-1, -2), 0 if own else -1)
     else:
-        near, left = _fade_near(_cut(k, size), _cut(gates, size), _cut(q, size), near, own=own)
-    read = (near @ _cut(v, size)).reshape(*q.shape[:-1], v.shape[-1])
+        weights, left = _meet_near(cut(k, size), cut(gates, size), cut(q, size), own=own)
+    read = (weights @ cut(v, size)).reshape(*q.shape[:-1], v.shape[-1])
     while size < k.shape[3]:
-        first, second = _cut(k, size)[:, :, ::2], _cut(q, size)[:, :, 1::2]
-        later = _cut(read, size)[:, :, 1::2]
-        later += second @ first.swapaxes(-1, -2) @ _cut(v, size)[:, :, ::2]
+        first, second = cut(k, size)[:, :, ::2], cut(q, size)[:, :, 1::2]
+        later = cut(read, size)[:, :, 1::2]
+        later += second @ first.swapaxes(-1, -2) @ cut(v, size)[:, :, ::2]
         if left is not None:
             second *= left[:, :, ::2, None]
             left = _fade_once(k, left, size)
@@ -134,49 +108,42 @@ def _meet(k: Floats, v: Floats, gates: Floats | None, q: Floats, *, own: bool) -
     return read, left
 
 
-def _fade_near(k: Floats, gates: Floats, q: Floats, near: Floats, *, own: bool) -> tuple[Floats, Floats]:
-    """What events of a short run read of each other, with what came between them; what the run leaves of a memory.
+def _meet_near(k: Floats, gates: Floats, q: Floats, *, own: bool) -> tuple[Floats, Floats]:
+    """What the events of short runs (..., s, d) weigh for each other, (..., s, s), and what a run leaves of a memory.
 
-    Gates are (..., s, 1), ``near`` is (..., s, s), of pairs yet to come too. Keys and queries fade as in `_meet`.
+    Keys and queries fade as in `_meet`, event by event.
     """
-    past = np.tri(gates.shape[-2], k=-1, dtype=bool)
+    weights = np.zeros((*k.shape[:-1], k.shape[-2]))
+    for rank in range(k.shape[-2]):
+        earlier, query, seen = k[..., :rank, :], q[..., rank, :, None], rank + own
+        if own:
+            earlier *= gates[..., rank, None, :]
+        weights[..., rank, :seen] = (k[..., :seen, :] @ query)[..., 0]
+        if not own:
+            earlier *= gates[..., rank, None, :]
     since = np.multiply.accumulate(gates, axis=-2)
-    between = np.tril(np.multiply.accumulate(np.where(past, gates, 1.0), axis=-2))
-    k *= between[..., -1, :, None]
     if own:
         q *= since
     else:
         q[..., 1:, :] *= since[..., :-1, :]
-        between[..., 1:, :] = between[..., :-1, :]
-        between[..., 0, :] = 0.0
-    # What has no weight is not looked at: it may be infinite.
-    faded = np.multiply(near, between, out=np.zeros_like(near), where=between != 0)
-    return faded, since[..., -1, :]
+    return weights, since[..., -1, :]
 
 
-def _cut(rows: Floats, size: int) -> Floats:
-    """Rows that are laid out by segments, (g, H, n, s, d), cut into shorter ones: a view."""
-    return rows.reshape(*rows.shape[:2], -1, size, rows.shape[-1])
+def _carry(held: list[Floats], added: Floats, left: Floats | None, asked: tuple[Floats, Floats] | None = None) -> None:
+    """Carry memories, and what they lost, through what each segment adds and leaves, in place.
 
-
-def _carry(
-    held: tuple[Floats, ...], rows: Ints, added: Floats, left: Floats | None, before: Floats | None = None
-) -> None:
-    """Carry the memories of these rows, and what they lost, through what each segment adds and leaves.
-
-    ``before``, shaped as what is added, gets the memories as they are before each segment.
+    What queries read of the memory as it is before their segment is added to what they read already.
     """
-    now, *lost = (part[rows] for part in held)
+    memory, *lost = held
     for i in range(added.shape[2]):
-        if before is not None:
-            before[:, :, i] = now + lost[0] if lost else now
+        if asked is not None:
+            queries, read = asked
+            read[:, :, i] += queries[:, :, i] @ (memory + lost[0] if lost else memory)
         if left is not None:
-            now *= left[:, :, i, :, None]
-            lost = [part * left[:, :, i, :, None] for part in lost]
+            for part in held:
+                np.multiply(part, left[:, :, i, :, None], out=part)
         if lost:
-            now, error = two_sum(now, added[:, :, i])
+            memory[...], error = two_sum(memory, added[:, :, i])
             lost[0] += error
         else:
-            now += added[:, :, i]
-    for part, folded in zip(held, (now, *lost), strict=True):
-        part[rows] = folded
+            memory += added[:, :, i]
