@@ -20,6 +20,12 @@ from operators.pairs.key_value import Attention, KeyValue
 _LENGTH = 32
 """Events of a key taken at once: their L x L systems must stay cheaper than going one by one."""
 
+_FEW = 8
+"""Systems of fewer groups are quicker solved one by one."""
+
+_LEAST = 1e-280
+"""Of squares: what is smaller may have lost digits."""
+
 _CACHED = 1 << 17
 """Numbers of memory taken at once: few enough to stay in the cache."""
 
@@ -112,9 +118,14 @@ def _normalized(keys: Floats, values: Floats) -> tuple[Floats, Floats]:
     """Keys (N, d_k) of length 1, or 0, and values (N, d_v) divided by the length that the keys had.
 
     With k = |k| n, an update by rate k^T (v - k S) / |k|^2 is one by rate n^T (v / |k| - n S), whose numbers are no
-    larger than those of the memory. The power of two in a length is taken out before it is squared.
+    larger than those of the memory. Where a square could overflow or vanish, the power of two in all lengths is taken
+    out before.
     """
-    exponent = np.frexp(np.abs(keys).max(axis=1))[1][:, None]
+    square = np.einsum("nk,nk->n", keys, keys)
+    if (square > _LEAST).all() and (square < 1 / _LEAST).all():
+        length = np.sqrt(square)[:, None]
+        return keys / length, values / length
+    exponent = np.frexp(np.abs(keys).max(axis=1, initial=0.0))[1][:, None]
     scaled = np.ldexp(keys, -exponent)
     length = np.sqrt(np.einsum("nk,nk->n", scaled, scaled))[:, None]
     length[length == 0] = np.inf
@@ -124,11 +135,16 @@ def _normalized(keys: Floats, values: Floats) -> tuple[Floats, Floats]:
 def _written(run: Run, rate: Floats, memory: Floats) -> Floats:
     """What each step of a run adds along its key, (g, L, d_v), by a ``rate`` (g, L, 1), from the memory before.
 
-    Each depends on what those before it wrote: a lower triangular system. Upside down it is an upper triangular one, in
-    which elimination finds nothing to do and no rows to swap. Swapped rows would let a large value change, in its last
-    digits, what was read before it came.
+    Each depends on what those before it wrote: a lower triangular system. It is solved for all groups event by event,
+    or for few groups by the library. That gets it upside down, as an upper triangular one, in which elimination finds
+    nothing to do and no rows to swap: swapped rows would let a large value change, in its last digits, what was read
+    before it came.
     """
-    overlap = np.tril(rate * (run.key @ run.key.swapaxes(1, 2)) * run.between, -1)
-    alone = rate * (run.value - run.since * (run.key @ memory))
-    system = (overlap + np.eye(overlap.shape[1]))[:, ::-1, ::-1]
-    return np.asarray(np.linalg.solve(system, alone[:, ::-1]), float)[:, ::-1]
+    overlap = rate * run.weights(run.key)
+    alone: Floats = rate * (run.value - run.kept(run.key @ memory))
+    if len(rate) < _FEW:
+        system = (np.tril(overlap, -1) + np.eye(overlap.shape[1]))[:, ::-1, ::-1]
+        return np.asarray(np.linalg.solve(system, alone[:, ::-1]), float)[:, ::-1]
+    for rank in range(1, alone.shape[1]):
+        alone[:, rank] -= (overlap[:, rank, None, :rank] @ alone[:, :rank])[:, 0]
+    return alone

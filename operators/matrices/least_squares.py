@@ -17,7 +17,7 @@ def grams(run: Run, total: Floats, *, before: bool) -> Floats:
     length = run.key.shape[1] - first
     result = np.empty((len(run.key), length + first, d, d))
     result[:, :first] = total[:, None]
-    np.multiply(run.key[:, :length, :, None], run.value[:, :length, None, :d], out=result[:, first:])
+    np.einsum("glk,glj->glkj", run.key[:, :length], run.value[:, :length, :d], out=result[:, first:])
     for rank in range(length):
         old = result[:, rank - 1 + first] if rank + first else total
         if not run.lasting:

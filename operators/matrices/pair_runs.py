@@ -19,7 +19,7 @@ class Run:
     """L events of g groups: ``key`` (g, L, d_k) and ``value`` (g, L, d_v).
 
     What is left, at each event, of the memory from before is ``since`` (g, L, 1), of what event j wrote ``between``
-    (g, L, L), which is 0 for those yet to come. If the memory is ``lasting``, without decays, both are the same for all
+    (g, L, L), which is 0 for those yet to come. If the memory is ``lasting``, without decays, all is left, for all
     groups.
     """
 
@@ -47,13 +47,21 @@ class Run:
 
     def read(self, memory: Floats, query: Floats, written: Floats) -> Floats:
         """What each query (g, L, d_k) reads right after its event, (g, L, d_v), if u is ``written`` (g, L, d_v)."""
-        weights = (query @ self.key.swapaxes(1, 2)) * self.between
-        read: Floats = self.since * (query @ memory) + weights @ written
+        read: Floats = self.kept(query @ memory)
+        read += self.weights(query) @ written
         return read
+
+    def weights(self, query: Floats) -> Floats:
+        """What each event weighs for each query (g, L, d_k) right after its own: (g, L, L)."""
+        return (query @ self.key.swapaxes(1, 2)) * self.between
+
+    def kept(self, read: Floats) -> Floats:
+        """What is left, at each event, of what was read of the memory from before, (g, L, ...)."""
+        return read if self.lasting else self.since * read
 
     def left(self, memory: Floats) -> Floats:
         """What is left of the memory (g, d_k, d_v) after the last event."""
-        return self.since[:, -1:] * memory
+        return memory if self.lasting else self.since[:, -1:] * memory
 
     def total(self, written: Floats) -> Floats:
         """What is left of all that was written after the last event: (g, d_k, d_v)."""
@@ -69,7 +77,7 @@ class Run:
 
 def laid(block: Block, column: Floats, filling: float) -> Floats:
     """A column (N, ...) as the block has it, (g, L, ...), with a number of its own where the block is filled up."""
-    rows = column[block.events.T]
+    rows = column.take(block.events.T, axis=0)
     if block.inside is not None:
         rows[_filling(block)] = filling
     return rows

@@ -22,7 +22,7 @@ from operators.pairs.key_value import Attention
 _LENGTH = 32
 """Events of a key taken at once: their L x L products must stay cheaper than solving."""
 
-_CACHED = 1 << 20
+_CACHED = 1 << 19
 """Numbers of sums taken at once: few enough to stay in the cache."""
 
 
@@ -170,7 +170,8 @@ class Ridge(Attention):
                 block.put(value.swapaxes(0, 1), predicted)
                 block.put((unit[events] * square).T, leverage)
             high, error = two_sum(run.left(high), run.total(run.value))
-            state["sum"][block.groups], state["lost"][block.groups] = high, run.left(low) + error
+            error += run.left(low)
+            state["sum"][block.groups], state["lost"][block.groups] = high, error
         return (predicted, leverage) if read else None
 
     def _weights(self, state: State, batch: Batch) -> tuple[Floats | None, Floats, Floats]:
