@@ -6,7 +6,7 @@ number in it is finite. If it is not, the events are folded by halves, until the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress, repeat
 
@@ -237,35 +237,42 @@ class TableState:
         """What is published of a run: read-outs, memories (each key comes once then), or both."""
         if not self._waves:
             return readouts
-        return self._published(run.rows, readouts)
+        return self._published(readouts, lambda name: self._exported(name, run.rows))
 
-    def _published(self, rows: Ints, readouts: dict[str, Result]) -> dict[str, Result]:
+    def _published(self, readouts: Mapping[str, Result], exported: Callable[[str], Result]) -> dict[str, Result]:
         results: dict[str, Result] = {}
         for name, memory in self.memories.items():
             publish = memory.operator.publish
             if publish != "state":
                 results[name] = readouts[name]
             if publish != "readout":
-                results[f"{name}.state"] = memory.operator.export(memory.gather(rows))
+                results[f"{name}.state"] = exported(name)
         return results
+
+    def _exported(self, name: str, rows: Ints) -> Sequence[Mapping[str, object]]:
+        memory = self.memories[name]
+        return memory.operator.export(memory.gather(rows))
 
     # Reading
 
     def latest(self, rows: Ints) -> dict[str, Result]:
         """What was, or would be, published of these keys last."""
         with np.errstate(all="ignore"):
-            return self._published(rows, {**self.readouts(rows)})
+            return self._published(self.readouts(rows), lambda name: self._exported(name, rows))
 
     def readouts(self, rows: Ints) -> dict[str, Readout]:
         """What each operator's memory of these keys gives now, published or not."""
         with np.errstate(all="ignore"):
             return {name: memory.operator.read(memory.gather(rows)) for name, memory in self.memories.items()}
 
-    def memories_of(self, row: int) -> dict[str, Mapping[str, object]]:
-        """The memory itself of each operator of one key."""
-        rows = np.array([row])
+    def entry(self, row: int) -> tuple[dict[str, Result], dict[str, Mapping[str, object]]]:
+        """What was, or would be, published of a key last, and the memory itself of each operator."""
+        rows, readouts, memories = np.array([row]), dict[str, Readout](), dict[str, Sequence[Mapping[str, object]]]()
         with np.errstate(all="ignore"):
-            return {name: memory.operator.export(memory.gather(rows))[0] for name, memory in self.memories.items()}
+            for name, memory in self.memories.items():
+                state, operator = memory.gather(rows), memory.operator
+                readouts[name], memories[name] = operator.read(state), operator.export(state)
+        return self._published(readouts, memories.__getitem__), {name: memory[0] for name, memory in memories.items()}
 
     def find(self, key: bytes) -> int | None:
         """The row of a key, or None if it has no state."""

@@ -138,10 +138,16 @@ class TablePartition:
 
     def record(self, row: int) -> bytes:
         """The latest output record of a row."""
-        rows = np.array([row])
-        state = self.state
-        keys, latest = key_texts(self._keys_at(rows)), state.latest(rows)
-        return self._encoder.encode(keys, state.times[rows], self.partition, state.offsets[rows], latest)[0]
+        return self._record(row, self.state.latest(np.array([row])))
+
+    def entry(self, row: int) -> tuple[bytes, dict[str, Mapping[str, object]]]:
+        """The latest output record of a row, and the memory itself of each operator."""
+        latest, memories = self.state.entry(row)
+        return self._record(row, latest), memories
+
+    def _record(self, row: int, latest: Mapping[str, Result]) -> bytes:
+        keys, at, state = key_texts([self.state.index.keys[row]]), slice(row, row + 1), self.state
+        return self._encoder.encode(keys, state.times[at], self.partition, state.offsets[at], latest)[0]
 
     def listed(self) -> dict[tuple[str, str], float]:
         """By key and name, the numbers that the table's listed keys show now; see :func:`readout.numbers`."""

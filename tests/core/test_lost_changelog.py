@@ -55,7 +55,7 @@ def restored(log: Log, records: list[Record]) -> tuple[TablePartition, Changelog
 def shown(table: TablePartition) -> dict[bytes, object]:
     """All that is known of each key."""
     rows = {key: table.state.find(key) for key in table.state.index}
-    return {key: (table.record(row), table.state.memories_of(row)) for key, row in rows.items() if row is not None}
+    return {key: table.entry(row) for key, row in rows.items() if row is not None}
 
 
 @pytest.mark.parametrize("size", [40, 400])

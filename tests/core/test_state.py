@@ -259,7 +259,7 @@ class Inverse(Picky):
 def test_a_memory_that_divides_by_zero_is_shown_without_a_warning() -> None:
     state = TableState(table(own=Inverse(value="x"), mean=Mean(value="x")))
     state.fold(events(["a", "b"], x=[0, 4]))
-    assert [state.memories_of(row) for row in (0, 1)] == [
+    assert [state.entry(row)[1] for row in (0, 1)] == [
         {"own": {"inverse": inverse}, "mean": {"count": 1, "mean": mean}} for inverse, mean in ((np.inf, 0), (0.25, 4))
     ]
 

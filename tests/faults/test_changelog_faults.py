@@ -105,7 +105,7 @@ async def _windows(site: Site, app: App) -> dict[str, list[float]]:
         partition = plane.tasks[site.tp()].partition
         assert partition is not None
         state = partition.tables["table"].state
-        shown = {key: state.memories_of(state.index.rows([key])[0]) for key in state.index}
+        shown = {key: state.entry(state.index.rows([key])[0])[1] for key in state.index}
     return {key.decode(): memories["last"]["window"] for key, memories in shown.items()}  # type: ignore[misc]
 
 

@@ -219,8 +219,8 @@ def _found(task: Task, part: TablePartition, keys: Collection[bytes], work: Look
 
 
 def _entry(task: Task, part: TablePartition, row: int) -> Entry:
-    record: dict[str, object] = msgspec.json.decode(part.record(row))
-    return cast("Entry", record | {"state": part.state.memories_of(row), "committed": task.committed})
+    record, memories = part.entry(row)
+    return cast("Entry", msgspec.json.decode(record) | {"state": memories, "committed": task.committed})
 
 
 def _readout(table: Table, query: Query) -> Look[Readout]:
