@@ -52,7 +52,8 @@ def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
         MessageAccumulator.__init__: "self._txn_manager self._batches",
         MessageBatch.__init__: "self._drain_waiter",
         Sender.__init__: "self._sender_task",
-        TransactionManager.__init__: "self._sequence_numbers self.state",
+        TransactionManager.__init__: "self._sequence_numbers self.state self._txn_consumer_group "
+        "self._transaction_waiter",
         BatchBuilder.__init__: "self._builder self._relative_offset",
         AIOKafkaConnection.__init__: "self._versions self._protocol",
     }
@@ -68,7 +69,8 @@ def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
         Assignment: "active state_value",
         TopicPartitionState: "has_valid_position position",
         Sender: "_maybe_do_transactional_request _send_produce_req _do_txn_commit sender_task",
-        TransactionManager: "increment_sequence_number sequence_number wait_for_transaction_end",
+        TransactionManager: "increment_sequence_number sequence_number wait_for_transaction_end begin_transaction "
+        "is_in_transaction maybe_add_partition_to_txn notify_task_waiter consumer_group_to_add",
         client.AIOKafkaClient: "_wait_on_metadata force_metadata_update close",
         DefaultRecordBatch: "validate_crc base_offset next_offset producer_id is_control_batch is_transactional",
         DefaultRecordBatchBuilder: "append size",

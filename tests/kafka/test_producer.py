@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import ProducerFenced
+from aiokafka.producer.sender import Sender
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from pipeline.edges.kafka.admin import Admin
@@ -86,6 +88,79 @@ def test_an_offset_alone_is_a_transaction(kafka: str) -> None:
         await producer.close()
         assert await asyncio.to_thread(admin.committed, group) == {source: 42}
         admin.close()
+
+    run(scenario)
+
+
+def test_what_is_announced_joins_the_transaction_at_once_and_this_transaction_only(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, group = make_topic(kafka), make_topic(kafka), unique("group")
+    source, added, joined = TopicPartition(first, 0), list[object](), asyncio.Event()
+
+    def noting(name: str) -> None:
+        original = getattr(Sender, name)
+
+        async def noted(sender: Sender, what: Any) -> bool:
+            names = what if isinstance(what, str) else {tp.topic for tp in what}
+            if done := await original(sender, what):  # if not, it is tried again
+                added.append(names)
+                if names == group:
+                    joined.set()
+            return bool(done)
+
+        monkeypatch.setattr(Sender, name, noted)
+
+    noting("_do_add_partitions_to_txn")
+    noting("_do_add_offsets_to_txn")
+
+    async def scenario() -> None:
+        admin = Admin(ClientSettings(kafka))
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        await producer.begin()
+        await producer.announce([TopicPartition(first, 0), TopicPartition(second, 0)], group)
+        for topic in (first, second):
+            await producer.append(topic, 0, [b"k"], [b"announced"])
+        await producer.acknowledge()
+        async with asyncio.timeout(30):
+            await joined.wait()
+        assert added == [{first, second}, group]
+        await producer.add_offset(source, 7, group)
+        await producer.commit()
+        assert not producer.must_renew
+        await write(producer, first, [b"unannounced"])
+        await producer.close()
+        assert added == [{first, second}, group, {first}]
+        assert await asyncio.to_thread(admin.committed, group) == {source: 7}
+        assert [r.value for r in await asyncio.to_thread(read_all, kafka, first, 2)] == [b"announced", b"unannounced"]
+        admin.close()
+
+    run(scenario)
+
+
+def test_a_transaction_that_announced_what_never_came_can_be_aborted_or_committed(kafka: str) -> None:
+    topic, group = make_topic(kafka), unique("group")
+
+    async def scenario() -> None:
+        settings, owner = ClientSettings(kafka), unique("owner")
+        producer = await TransactionalProducer.fence(settings, owner)
+        for end in (producer.commit, producer.abort):
+            await producer.begin()
+            await producer.announce([TopicPartition(topic, 0)], group)
+            await producer.acknowledge()
+            await end()
+        await producer.close()
+        producer = await TransactionalProducer.fence(settings, owner)
+        await producer.begin()
+        with pytest.raises(Failed, match=f"{topic} has no partition 1") as refusal:
+            await producer.announce([TopicPartition(topic, 0), TopicPartition(topic, 1)], group)
+        assert refusal.value.lasting
+        assert await producer.abort()
+        await producer.close()
+        producer = await TransactionalProducer.fence(settings, owner)
+        await write(producer, topic, [b"after"])
+        await producer.close()
+        assert [r.value for r in await asyncio.to_thread(read_all, kafka, topic, 1)] == [b"after"]
 
     run(scenario)
 

@@ -276,6 +276,34 @@ def test_a_permission_that_is_withdrawn_ends_the_worker_with_the_mend(
     assert "never retrieved" not in caplog.text
 
 
+@pytest.mark.parametrize("withdrawn", ["output", "group"])
+def test_what_may_not_be_announced_is_told_by_the_next_step(
+    guarded: Guarded, topic_prefix: str, caplog: pytest.LogCaptureFixture, withdrawn: str
+) -> None:
+    app = guest(guarded, topic_prefix)
+    settings, output = ClientSettings.of(app), app.output(app.tables["table"])
+    if withdrawn == "output":
+        guarded.deny(ResourceType.TOPIC, output, ACLOperation.WRITE)
+    else:
+        guarded.deny(ResourceType.GROUP, app.group, ACLOperation.READ)
+    guarded.allow(ResourceType.TRANSACTIONAL_ID, "later", ACLOperation.WRITE)
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(settings, "later")
+        await producer.begin()
+        await producer.announce([TopicPartition(output, 0)], app.group)
+        await asyncio.wait([producer._producer.transactions.wait_for_transaction_end()], timeout=30)
+        with pytest.raises(Failed, match="this user may not do that") as raised:
+            await producer.append(output, 0, [b"k"], [b"v"])
+        assert raised.value.lasting
+        assert ("grant Write on the changelogs" if withdrawn == "output" else "grant Read") in raised.value.mend
+        assert await producer.abort()
+        await producer.close()
+
+    run(scenario)
+    assert "never retrieved" not in caplog.text
+
+
 # All of it together, as users start it
 
 

@@ -3,7 +3,7 @@
 The steps, one method each (step 1, the cut, is the task's: it needs the state):
 
 2. ``begin`` the transaction on the task's own producer;
-3. ``write`` the cut: changelog rows and pages, meta records, outputs, dead letters;
+3. ``write`` the cut: changelog rows and pages, meta records, outputs, dead letters, and announce all of it first;
 4. ``acknowledge``: every write is acknowledged, or nothing is committed;
 5. ``add_offset``: the source offset joins the transaction;
 6. ``end``: commit. In doubt, the next owner's fence settles it (see :mod:`pipeline.edges.kafka.task`).
@@ -90,7 +90,9 @@ class Committer:
         await self.producer.begin()
 
     async def write(self, cut: Cut) -> None:
-        """Step 3."""
+        """Step 3. The broker hears what will be written while the records are made; the offset it gets in step 5."""
+        partitions = [TopicPartition(append.topic, append.partition) for append in cut.appends]
+        await self.producer.announce(partitions, self._group)
         for append in cut.appends:
             await self.producer.append(
                 append.topic, append.partition, append.keys, append.values, append.headers or None

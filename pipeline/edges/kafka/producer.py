@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import repeat
@@ -69,7 +69,7 @@ class Deadlines:
 
 
 class TransactionalProducer:
-    """A fenced producer: begin, append, acknowledge, add_offset, commit; and again while not `must_renew`.
+    """A fenced producer: begin, announce, append, acknowledge, add_offset, commit; and again while not `must_renew`.
 
     Made by `fence`. One coroutine at a time. After any error: `abort`, `close`, and fence a new one.
     """
@@ -125,7 +125,19 @@ class TransactionalProducer:
         self._deadline = time.monotonic() + self._deadlines.commit
         async with self._bounded("begin"):
             self._require(TransactionState.READY)
-            await self._producer.begin_transaction()
+            self._producer.transactions.begin_transaction()
+
+    async def announce(self, partitions: Collection[TopicPartition], group: str) -> None:
+        """Say what the transaction will write and whose offset it moves, so that the broker hears of all of it at once.
+
+        It does so while the records are still being made. Unannounced, each partition waits for the one before, and the
+        group for all of them. Raises `Failed` if there is no such partition.
+        """
+        async with self._bounded("announcing what is written"):
+            self._require(TransactionState.IN_TRANSACTION)
+            for tp in partitions:
+                await self._find(tp)
+            self._producer.transactions.announce(partitions, group)
 
     async def append(
         self,
@@ -141,8 +153,7 @@ class TransactionalProducer:
         """
         async with self._bounded(f"writing to {topic}"):
             self._require(TransactionState.IN_TRANSACTION)
-            if partition not in await self._producer.client._wait_on_metadata(topic):
-                raise Failed(f"{topic} has no partition {partition}", lasting=True, mend=f"see how {topic} was made")
+            await self._find(TopicPartition(topic, partition))
             for batch in self._batches(topic, keys, values, headers):
                 ack = await self._producer.send_batch(batch, topic, partition=partition)
                 self._acks.append((topic, ack))
@@ -214,6 +225,11 @@ class TransactionalProducer:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    async def _find(self, tp: TopicPartition) -> None:
+        if tp.partition not in await self._producer.client._wait_on_metadata(tp.topic):
+            mend = f"see how {tp.topic} was made"
+            raise Failed(f"{tp.topic} has no partition {tp.partition}", lasting=True, mend=mend)
+
     def _batches(
         self,
         topic: str,
@@ -240,7 +256,7 @@ class TransactionalProducer:
     def _require(self, state: TransactionState) -> None:
         found = self._producer.transactions.state
         if found is not state:
-            raise KafkaError(f"the producer is {found.name}, not {state.name}") from self._producer.fatal
+            raise KafkaError(f"the producer is {found.name}, not {state.name}") from self._producer.failure
 
     def _require_acknowledged(self) -> None:
         """Nothing else keeps aiokafka from committing a transaction some of whose batches were refused."""
@@ -270,7 +286,7 @@ class TransactionalProducer:
 
     def _verdict(self, what: str, error: BaseException) -> Failed:
         # The sender dies of a fatal error and hands everyone else a copy that has lost its cause.
-        for candidate in (error, error.__cause__, self._producer.fatal):
+        for candidate in (error, error.__cause__, self._producer.failure):
             if isinstance(candidate, _FENCED):
                 return Fenced(f"{what}: {candidate!r}")
             if (mend := FORBIDDEN.get(type(candidate))) is not None:

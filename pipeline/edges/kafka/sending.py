@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.producer.sender import Sender
@@ -46,11 +47,11 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
         )
 
     @property
-    def fatal(self) -> BaseException | None:
-        """What the sender died of, down to the broker's word."""
+    def failure(self) -> BaseException | None:
+        """What the transaction failed of, or what the sender died of, down to the broker's word."""
         routine = self.sender.sender_task
         if routine is None or not routine.done() or routine.cancelled():
-            return None
+            return self.transactions.error
         error: BaseException | None = routine.exception()
         return error.__cause__ or error if error is not None else None
 
@@ -74,11 +75,35 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
 
 
 class _Transactions(TransactionManager):  # type: ignore[misc]
-    """Counts sequence numbers the way the broker does."""
+    """Counts sequence numbers the way the broker does, and adds to a transaction at once all that it will touch."""
+
+    def __init__(self, transactional_id: str, timeout_ms: int) -> None:
+        super().__init__(transactional_id, timeout_ms)
+        self.error: BaseException | None = None
+        self._group: str | None = None
+
+    def begin_transaction(self) -> None:
+        """Nothing has failed yet, and nothing is announced."""
+        super().begin_transaction()
+        self.error = self._group = None
+
+    def announce(self, partitions: Iterable[TopicPartition], group: str) -> None:
+        """Add partitions and a group to the transaction before there are records or offsets for them."""
+        for tp in partitions:
+            self.maybe_add_partition_to_txn(tp)
+        self._group = group
+        self.notify_task_waiter()
+
+    def consumer_group_to_add(self) -> str | None:
+        """The group whose offsets are there, or announced."""
+        if self._txn_consumer_group is None and self.is_in_transaction():
+            return self._group or cast("str | None", super().consumer_group_to_add())
+        return None
 
     def error_transaction(self, exc: BaseException) -> None:
         """Fail the transaction. Whoever does not get as far as to wait for its end hears of it elsewhere."""
         super().error_transaction(exc)
+        self.error = exc
         see(self._transaction_waiter)
 
     def fatal_error(self, exc: BaseException) -> None:
