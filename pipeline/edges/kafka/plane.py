@@ -51,7 +51,9 @@ _REFUSALS = {
 EVENTS_A_DRAIN = 20_000
 _IDLE_SECONDS = 0.1
 _HELD_SECONDS = 0.01
-_LOOP_TURNS = 4
+_LOOP_TURNS = 10
+"""Between two folds. A commit takes some twenty turns, and is to get on while batch after batch is there to fold."""
+
 _AGAIN_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
 STOP_SECONDS = 9.0
