@@ -39,9 +39,10 @@ _COST = """\
 
 A look-up takes 0.1 ms of CPU, of the core that folds too. A worker answers those of its own keys as soon as it has
 read the request; whatever else is asked, and look-ups of keys of other workers, with an `Origin`, or several at once on
-one connection, take two or three times as long. Requests that come while a commit is under way begin together, up to 16
-of them every 3 ms, so that a commit has most turns of the event loop to itself, however many came. Who looks waits for
-the fold or the cut under way, never the other way round; a listing looks at 50,000 keys between two folds at most.
+one connection, take two or three times as long. Requests that come while a commit is under way begin together, when it
+is over or after 15 ms, and at most 64 at once, so that a commit has most turns of the event loop to itself, however
+many came. Who looks waits for the fold or the cut under way, never the other way round; a listing looks at 50,000 keys
+between two folds at most.
 
 `make bench-reads` finds the largest load that comes in and is folded at once, and then measures the lag at half of
 it, without readers and with them, alternately. On two processors that are threads of one core, which Kafka, the source

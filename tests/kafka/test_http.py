@@ -285,7 +285,28 @@ def test_requests_that_come_during_a_commit_begin_together_later_and_not_all_at_
     asyncio.run(work())
     assert len(begun) == (99 if committing else 100)
     together = 1 + sum(later - before > 0.0015 for before, later in pairwise(begun))
-    assert (together >= 4) is committing
+    assert (together >= 2) is committing
+
+
+def test_requests_that_come_during_a_commit_begin_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.edges.web.admission._WAIT_SECONDS", 3600.0)
+    begun, committing = list[str](), True
+
+    async def work() -> None:
+        nonlocal committing
+        turns, last = Turns(lambda: committing), asyncio.Event()
+        turns.begin(lambda: begun.append("first"))
+        turns.begin(lambda: begun.append("second"))
+        await asyncio.sleep(0.05)
+        assert not begun
+        committing = False
+        turns.begin(lambda: begun.append("third"))
+        turns.begin(last.set)
+        async with asyncio.timeout(30):
+            await last.wait()
+
+    asyncio.run(work())
+    assert begun == ["first", "second", "third"]
 
 
 def test_head_and_the_methods_that_are_allowed(site: Site) -> None:

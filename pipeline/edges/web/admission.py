@@ -21,10 +21,13 @@ PATH_BYTES = 3 * MAX_KEY_BYTES + 1024
 _OPEN = frozenset({"/livez", "/readyz", *ASSETS})
 """What whoever keeps a process alive asks, and the page that asks for the token: nothing of what is folded is told."""
 
-_WAIT_SECONDS = 0.003
-"""For which requests wait while a commit is under way."""
+_WAIT_SECONDS = 0.015
+"""For which requests wait at most while a commit is under way."""
 
-_TOGETHER = 16
+_LOOK_SECONDS = 0.003
+"""After which they look again whether it still is."""
+
+_TOGETHER = 64
 """Requests that begin together at most: some milliseconds of them."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -32,15 +35,16 @@ Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 
 class Turns:
-    """Has the requests that come while a commit is under way begin together, some milliseconds later.
+    """Has the requests that come while a commit is under way begin together, when it is over or some time has gone by.
 
     A commit takes some twenty turns of the event loop. If requests began in each of them, the commit would wait for all
-    of them; so most of its turns are its own.
+    of them; so most of its turns are its own. Under a large load one commit or another is always under way.
     """
 
     def __init__(self, committing: Callable[[], bool]) -> None:
         self._committing = committing
         self._waiting: deque[Callable[[], None]] = deque()
+        self._latest = 0.0
 
     def begin(self, work: Callable[[], None]) -> None:
         """Have ``work`` done, which may not raise, at once or when its turn comes."""
@@ -48,7 +52,7 @@ class Turns:
             if not self._committing():
                 work()
                 return
-            asyncio.get_running_loop().call_later(_WAIT_SECONDS, self._begin)
+            self._look_later()
         self._waiting.append(work)
 
     @property
@@ -65,11 +69,20 @@ class Turns:
 
         return wait
 
-    def _begin(self) -> None:
+    def _look_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._latest = loop.time() + _WAIT_SECONDS
+        loop.call_later(_LOOK_SECONDS, self._look)
+
+    def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._committing() and loop.time() < self._latest:
+            loop.call_later(_LOOK_SECONDS, self._look)
+            return
         for _ in range(min(_TOGETHER, len(self._waiting))):
             self._waiting.popleft()()
         if self._waiting:
-            asyncio.get_running_loop().call_later(_WAIT_SECONDS, self._begin)
+            self._look_later()
 
 
 @web.middleware
