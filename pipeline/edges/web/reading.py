@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from http import HTTPStatus
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import Raw
 
 from operators.operator import Readout as Columns
 from pipeline.core.batch import Floats
@@ -21,7 +22,7 @@ from pipeline.core.partition import Partition
 from pipeline.core.table import TablePartition
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.task import Task
-from pipeline.edges.web.answers import Entry, PartitionState, Query, Readout, Restoring, Result, Summary
+from pipeline.edges.web.answers import PartitionState, Query, Readout, Restoring, Result, Summary
 from pipeline.edges.web.cursor import Cursor
 from pipeline.edges.web.errors import Absent, HttpError, elsewhere, no_such_key, not_yet
 from pipeline.edges.web.keys import keys_named
@@ -101,8 +102,8 @@ class Reader:
 
     # Keys
 
-    async def entry(self, table: Table, segment: str) -> Entry:
-        """A key's latest output record, the memory itself of each operator, and up to where it is committed.
+    async def entry(self, table: Table, segment: str) -> Raw:
+        """An `Entry` as JSON: a key's latest output record, each operator's memory, and up to where it is committed.
 
         Raises `HttpError` if there is no such key, `Absent` if this worker can't know.
         """
@@ -127,7 +128,7 @@ class Reader:
         """
         keys = keys_named(segment)
         work: Look[object] = _entry if query is None else _readout(table, query)
-        task = next((task for task in self._tasks(table) if task.quick_to_read and _sees(task, table, keys)), None)
+        task = next((task for task in self._ours(table) if task.quick_to_read and _sees(task, table, keys)), None)
         if task is None:
             return False
 
@@ -180,10 +181,12 @@ class Reader:
     # The tasks that hold a table
 
     def _tasks(self, table: Table) -> list[Task]:
-        """The tasks of the table's partitions that are ours now."""
-        tasks = self._plane.tasks.values()
-        ours = [task for task in tasks if task.tp.topic == table.stream.topic and task.assignment is not None]
-        return sorted(ours, key=lambda task: task.tp.partition)
+        """The tasks of the table's partitions that are ours now, in their order."""
+        return sorted(self._ours(table), key=lambda task: task.tp.partition)
+
+    def _ours(self, table: Table) -> Iterator[Task]:
+        topic = table.stream.topic
+        return (task for task in self._plane.tasks.values() if task.tp.topic == topic and task.assignment is not None)
 
     def _unsettled(self) -> bool:
         """Whether the group has not said what is ours: at the start, and during a rebalance."""
@@ -218,9 +221,11 @@ def _found(task: Task, part: TablePartition, keys: Collection[bytes], work: Look
     return next(((work(task, part, row),) for row in rows if row is not None), ())
 
 
-def _entry(task: Task, part: TablePartition, row: int) -> Entry:
+def _entry(task: Task, part: TablePartition, row: int) -> Raw:
+    """An `Entry`: the output record as it is published, with the rest behind."""
     record, memories = part.entry(row)
-    return cast("Entry", msgspec.json.decode(record) | {"state": memories, "committed": task.committed})
+    rest = msgspec.json.encode({"state": memories, "committed": task.committed})
+    return Raw(record[:-1] + b"," + rest[1:])
 
 
 def _readout(table: Table, query: Query) -> Look[Readout]:
