@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import gc
 import json
 import os
 import resource
@@ -108,6 +109,7 @@ class Try(_Plugin):
         """Keep the chosen ones."""
         order = {name: number for number, name in enumerate(self.seconds)}
         items[:] = sorted((item for item in items if item.nodeid in order), key=lambda item: order[item.nodeid])
+        gc.freeze()  # the tests collect garbage after each of them: of what they make, not of all that was imported
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, bool, bool]:

@@ -219,6 +219,18 @@ def test_what_was_predicted_last_is_still_there_after_a_merge() -> None:
     assert parts(driver.read())["leverage"] == parts(other.read())["leverage"]
 
 
+def test_nothing_and_a_memory_from_before_1970_is_that_memory() -> None:
+    operator, columns = Ridge(**KV, l2=1.0, half_life="10s"), {"key": [[1, 0], [0, 1]], "value": [[8], [0]]}
+    driver, _ = run(operator, columns, [-1e6 - 3, -1e6 + 7])
+    empty = Driver(operator, {"key": (2,), "value": (1,)})
+    empty.fold([], {"key": np.zeros((0, 2)), "value": np.zeros((0, 1))})
+    empty.memory.merge(driver.memory)
+    assert empty.export() == driver.export()
+    assert empty.fields["time"][0] == -1e6 + 7
+    driver.memory.merge(Driver(operator, {"key": (2,), "value": (1,)}).memory)
+    assert empty.export() == driver.export()
+
+
 def test_with_a_half_life_nothing_can_be_taken_back() -> None:
     columns = {"key": [[1.0]], "value": [[1.0]]}
     driver, _ = run(Ridge(**KV, l2=1.0, half_life="1s"), columns, [0.0])

@@ -15,6 +15,8 @@ from operators.columns.grouping import Groups, group
 
 times = st.floats(-1e11, 1e11) | st.integers(0, 2**31).map(lambda ms: 1_700_000_000 + ms / 1000)
 half_lives = st.floats(1e-3, 1e9) | st.sampled_from([0.3, 1.0, 60.0, 3600.0])
+shortest = st.floats(1e-9, 1e-7)
+"""So short that the epoch of a time of today is an integer of more digits than a double has."""
 
 
 @given(times, st.lists(half_lives, min_size=1, max_size=3))
@@ -24,6 +26,13 @@ def test_a_weight_has_all_its_digits(time: float, lengths: list[float]) -> None:
         exponent = Fraction(time) / Fraction(length) - epoch
         assert abs(exponent) <= 0.5 + 1e-5  # a quotient of so many digits is not rounded to the nearest in every case
         assert found == pytest.approx(math.exp2(exponent), rel=1e-15, abs=0)
+
+
+@given(st.floats(1e9, 4e9), shortest)
+def test_the_remainder_is_exact_where_the_epoch_has_more_digits_than_a_double(time: float, length: float) -> None:
+    own, weight = epochs(np.array([time]), np.array([length]))
+    exponent = float(Fraction(time) - Fraction(length) * own[0].item()) / length
+    assert weight[0].item() == pytest.approx(math.exp2(exponent), rel=1e-15, abs=0)
 
 
 @pytest.fixture

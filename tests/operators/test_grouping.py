@@ -51,6 +51,20 @@ def test_groups_are_runs_of_equal_rows(rows: np.ndarray) -> None:
     np.testing.assert_array_equal(groups.ordinals(before), [10 * g + p + 1 for g, p in _places(groups)])
 
 
+@given(rows_of_events, st.integers(1, 5), st.integers(0, 3), st.data())
+def test_each_event_has_its_place_in_a_ring_whose_last_slots_are_not_used(
+    rows: np.ndarray, length: int, unused: int, data: st.DataObject
+) -> None:
+    distinct, groups = group(rows % 1_000)
+    stride, before = length + unused, np.array([data.draw(st.integers(0, 20)) for _ in distinct], np.int64)
+    ring_of, number_of = distinct[groups.segment] * stride, before[groups.segment] + groups.position
+    for _ in range(2):  # the second time they are known
+        places = groups.places(distinct, before, length, stride)
+        np.testing.assert_array_equal(places, ring_of + number_of % length)
+    np.testing.assert_array_equal(groups.places(distinct + 1, before, length, stride), places + stride)
+    np.testing.assert_array_equal(groups.places(distinct, before + length, length, stride), places)
+
+
 def _places(groups: Groups) -> list[tuple[int, int]]:
     return list(zip(groups.segment.tolist(), groups.position.tolist(), strict=True))
 
@@ -81,6 +95,7 @@ def test_pieces_come_in_order_and_within_bounds(rows: np.ndarray, length: int) -
     for block in groups.pieces(length, width=2):
         assert block.events.shape[0] <= length
         assert block.events.shape[1] <= 2
+        assert block.last.min() >= 0, "a group with nothing left has no run"
         seen += _check(block, groups, int(done[block.groups[0]]))
         done[block.groups] += block.last + 1
     assert sorted(seen) == list(range(len(rows)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -65,6 +66,19 @@ def test_batches_may_be_cut_anywhere(case: Case, data: st.DataObject) -> None:
 
 
 @every_case
+def test_the_events_of_all_batches_are_counted(case: Case) -> None:
+    rng = np.random.default_rng(5)
+    keys, columns = zipf_keys(300, 9, rng), case.columns(300, rng)
+    driver = case.driver(9)
+    for number, (start, stop) in enumerate(pairwise((0, 100, 101, 300))):
+        part = {role: column[start:stop] for role, column in columns.items()}
+        driver.fold(keys[start:stop], part, each=number % 2 == 0)
+    count = driver.fields.get("count")
+    if count is not None:
+        np.testing.assert_array_equal(count, np.bincount(keys, minlength=9))
+
+
+@every_case
 def test_a_read_gives_the_last_result_again(case: Case) -> None:
     rng = np.random.default_rng(2)
     keys, columns = zipf_keys(3000, 40, rng), case.columns(3000, rng)
@@ -84,10 +98,10 @@ def test_asking_for_no_results_leaves_a_state_that_reads_the_same(case: Case) ->
     keys, columns = zipf_keys(2000, 30, rng), case.columns(2000, rng)
     each, final = case.driver(30), case.driver(30)
     size = max(float(np.abs(column).max()) ** case.factors for column in columns.values()) if columns else 1.0
-    for half in (slice(0, 900), slice(900, 2000)):
-        part = {role: column[half] for role, column in columns.items()}
-        each.fold(keys[half], part)
-        assert final.fold(keys[half], part, each=False) is None
+    for start, stop in pairwise((0, 1, 40, 900, 2000)):
+        part = {role: column[start:stop] for role, column in columns.items()}
+        each.fold(keys[start:stop], part)
+        assert final.fold(keys[start:stop], part, each=False) is None
         assert_same(case, final.read(), each.read(), size)
     after = (keys[:300], {role: column[:300] for role, column in columns.items()})
     got, wanted = final.fold(*after), each.fold(*after)
