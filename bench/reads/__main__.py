@@ -193,7 +193,9 @@ def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _with_readers(load: Load, reads: float, seconds: float) -> tuple[Window, Met]:
-    with _process("bench.reads.readers", str(load.port), str(reads), str(seconds)) as readers:
+    """Readers begin a little earlier, as the source does: what their coming moves is no trend."""
+    with _process("bench.reads.readers", str(load.port), str(reads), str(seconds + _SETTLE_SECONDS)) as readers:
+        time.sleep(_SETTLE_SECONDS)
         window = load.watch(seconds)
         said, _ = readers.communicate(timeout=seconds + 60)
     return window, msgspec.json.decode(said, type=Met)
