@@ -289,6 +289,17 @@ def test_what_is_added_at_once_is_the_exact_sum(rows: np.ndarray, decades: int, 
             assert abs(left) <= 2.0**-85 * size
 
 
+def test_what_is_known_to_be_small_is_added_as_exactly() -> None:
+    rng = np.random.default_rng(14)
+    _, groups = group(np.sort(rng.integers(0, 3, 30_000)))
+    terms = rng.uniform(0.5, 2.0, 30_000)
+    high, low = np.zeros(3), np.zeros(3)
+    running_sums(groups, high, low, terms, each=False, power=1)
+    for g, (start, count) in enumerate(zip(groups.start.tolist(), groups.count.tolist(), strict=True)):
+        left = math.fsum([*terms[start : start + count].tolist(), -high[g], -low[g]])
+        assert abs(left) <= 2.0**-75 * high[g]
+
+
 @every_shape
 @pytest.mark.parametrize("apart", [15, 17, 40])
 def test_a_key_of_small_numbers_keeps_its_digits_when_all_are_added_at_once(rows: np.ndarray, apart: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -281,10 +282,16 @@ def test_windows_of_different_lengths_need_a_merge_of_their_own() -> None:
         memory.merge(memory)
 
 
-@pytest.mark.parametrize("left", ["dtype", "shape"])
-def test_an_operator_has_to_keep_to_its_layout(left: str) -> None:
+@pytest.mark.parametrize(
+    ("left", "said"),
+    [
+        ("dtype", "the field 'count' was left as float64 (), its layout says int64 ()"),
+        ("shape", "the field 'x' was left as float64 (2,), its layout says float64 ()"),
+    ],
+)
+def test_an_operator_has_to_keep_to_its_layout(left: str, said: str) -> None:
     memory = Memory(Broken(value="x", left=left))
-    with pytest.raises(OperatorError, match=r"the field '(count|x)' was left as .*, its layout says"):
+    with pytest.raises(OperatorError, match=re.escape(said)):
         memory.fold("a", {"x": [1]})
     assert len(memory) == 0
 
