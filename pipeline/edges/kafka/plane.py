@@ -52,7 +52,10 @@ EVENTS_A_DRAIN = 20_000
 _IDLE_SECONDS = 0.1
 _HELD_SECONDS = 0.01
 _LOOP_TURNS = 10
-"""Between two folds. A commit takes some twenty turns, and is to get on while batch after batch is there to fold."""
+"""Before a fold. A commit takes some twenty turns, and is to get on while batch after batch is there to fold."""
+
+_LEAST_TURNS = 4
+"""Before the fold of as many events as are drained at once: where more wait behind them, folding comes first."""
 
 _AGAIN_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 2.0
@@ -231,7 +234,7 @@ class Plane:
                 self._retries.succeeded()
             for batch in drained:
                 self._failing_since.pop(batch.tp, None)
-                await _turns()
+                await _turns(len(batch.batch))
                 task = self.tasks.get(batch.tp)
                 if task is not None:
                     await task.fold(batch.batch, batch.assignment)
@@ -247,9 +250,9 @@ class Plane:
         await asyncio.sleep(self._retries.failed())
 
 
-async def _turns() -> None:
-    """Let the loop get on between two folds: the next fetch is asked for while this batch is folded, commits move."""
-    for _ in range(_LOOP_TURNS):
+async def _turns(events: int) -> None:
+    """Let the loop get on before so many are folded: the next fetch is asked for meanwhile, commits move."""
+    for _ in range(_LOOP_TURNS if events < EVENTS_A_DRAIN else _LEAST_TURNS):
         await asyncio.sleep(0)
 
 
