@@ -83,7 +83,7 @@ mutants-commit:
 	$(MAKE) mutants PER_FILE=$(or $(PER_FILE),12) FILES="pipeline/core/changelog.py pipeline/core/partition.py $(COMMITTING)" \
 	  TESTS="$(addprefix tests/core/test_,partition.py state.py lifetime.py changelog.py lost_changelog.py \
 	  dedupe.py dedupe_in_a_table.py own_operators.py) tests/kafka/test_authority.py \
-	  $(wildcard tests/kafka/test_rules_*.py) tests/kafka/test_producer.py tests/kafka/test_edge_faults.py"
+	  $(wildcard tests/kafka/test_rules_*.py) $(wildcard tests/kafka/test_producer*.py) tests/kafka/test_edge_faults.py"
 
 # Inputs that nobody thought of: make fuzz WHAT=decoder MINUTES=10 SEED=1. Without WHAT all targets, one after the other.
 fuzz: $(READY) .fuzz/lib
