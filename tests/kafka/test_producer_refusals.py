@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import ProducerFenced
+from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.client import ClientSettings
@@ -184,6 +185,20 @@ def test_abort_and_close_can_be_repeated(kafka: str) -> None:
         await producer.close()
         with pytest.raises(TransactionError):
             await producer.commit()
+
+    run(scenario)
+
+
+def test_an_offset_that_was_on_its_way_does_not_stop_an_abort(kafka: str) -> None:
+    tp, group = TopicPartition(make_topic(kafka), 0), unique("group")
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        await producer.begin()
+        asked = producer._producer.transactions.add_offsets_to_txn({tp: OffsetAndMetadata(1, "")}, group)
+        assert await producer.abort()
+        assert asked.done()
+        await producer.close()
 
     run(scenario)
 

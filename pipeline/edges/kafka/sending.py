@@ -95,10 +95,10 @@ class _Transactions(TransactionManager):  # type: ignore[misc]
         self.notify_task_waiter()
 
     def consumer_group_to_add(self) -> str | None:
-        """The group whose offsets are there, or announced."""
-        if self._txn_consumer_group is None and self.is_in_transaction():
-            return self._group or cast("str | None", super().consumer_group_to_add())
-        return None
+        """The group that is announced, or whose offsets are there, unless it has been added."""
+        if self._txn_consumer_group is None and self._group is not None and self.is_in_transaction():
+            return self._group
+        return cast("str | None", super().consumer_group_to_add())
 
     def error_transaction(self, exc: BaseException) -> None:
         """Fail the transaction. Whoever does not get as far as to wait for its end hears of it elsewhere."""
