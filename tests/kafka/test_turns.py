@@ -1,10 +1,82 @@
-"""How many turns of the event loop a fold leaves to commits."""
+"""Commits take turns, and a fold leaves them some turns of the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 
-from pipeline.edges.kafka.plane import EVENTS_A_DRAIN, _turns
+import pytest
+
+from pipeline.core.partition import Cut
+from pipeline.edges.kafka import world
+from pipeline.edges.kafka.commit import Committer, transactional_id
+from pipeline.edges.kafka.plane import EVENTS_A_DRAIN, Plane, _turns
+from tests.kafka.pipelines import Site, drained, running, scenario, until
+
+PARTITIONS = 4
+
+
+@pytest.fixture
+def site(kafka: str, topic_prefix: str) -> Site:
+    return Site(kafka, topic_prefix, PARTITIONS)
+
+
+async def started(site: Site, plane: Plane) -> None:
+    """Each partition has committed where it begins."""
+    parts = range(PARTITIONS)
+    await until(lambda: all(site.committed(partition) == 0 for partition in parts), "it runs", plane)
+
+
+def test_one_commit_is_under_way_at_a_time(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    under_way, most, count, original = 0, 0, 0, Committer.commit
+
+    async def commit(committer: Committer, cut: Cut) -> None:
+        nonlocal under_way, most, count
+        under_way, count = under_way + 1, count + 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.02)
+        await original(committer, cut)
+        under_way -= 1
+
+    async def work() -> None:
+        async with running(site.app()) as plane:
+            await started(site, plane)
+            monkeypatch.setattr(Committer, "commit", commit)
+            for _ in range(5):
+                for partition in range(PARTITIONS):
+                    site.send(10, partition=partition)
+                await drained(site, plane)
+        assert count >= PARTITIONS
+        assert most == 1
+
+    monkeypatch.setattr(world, "TURN_SECONDS", 30.0)  # no commit takes that long
+    scenario(work)
+
+
+def test_a_commit_that_hangs_holds_up_no_other_partition(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    over, met, original = asyncio.Event(), asyncio.Event(), Committer.acknowledge
+    stalled = transactional_id(site.name, site.tp(0))
+
+    async def acknowledge(committer: Committer) -> None:
+        if committer.transactional_id == stalled:
+            met.set()
+            await over.wait()
+        await original(committer)
+
+    async def work() -> None:
+        async with running(site.app()) as plane:
+            await started(site, plane)
+            monkeypatch.setattr(Committer, "acknowledge", acknowledge)
+            site.send(5)
+            await asyncio.wait_for(met.wait(), 60)
+            for partition in range(1, PARTITIONS):
+                site.send(5, partition=partition)
+                await until(lambda: site.committed(partition) == 5, "the others go on", plane)  # noqa: B023
+            assert site.committed(0) == 0
+            assert not over.is_set()
+            over.set()
+            await drained(site, plane)
+
+    scenario(work)
 
 
 def test_a_fold_leaves_commits_some_turns_and_fewer_if_more_events_wait_behind_it() -> None:

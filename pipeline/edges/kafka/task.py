@@ -304,7 +304,8 @@ class Task:
             leaving = self._leaving.is_set()
             assert self.partition is not None
             if self.partition.moved or self._broken is not None:
-                await self._commit()
+                async with self._world.commit_turn():
+                    await self._commit()
             if leaving:
                 return
 

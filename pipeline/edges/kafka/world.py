@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
 from aiokafka import TopicPartition
@@ -23,6 +24,9 @@ from pipeline.edges.metrics import Metrics
 from pipeline.errors import RunError
 
 RESTORES_AT_ONCE = 4
+
+TURN_SECONDS = 0.1
+"""For which a commit waits at most for those before it: one that hangs holds up no other partition for longer."""
 
 Listener = Callable[[TopicPartition, Cut], None]
 """Is told of each cut that went through; it may raise nothing, and is as quick as a commit has to be."""
@@ -58,6 +62,7 @@ class World:
         self.deadlines = Deadlines()
         self.limits = {name: info.max_message_bytes for name, info in topics.items()}
         self.restores = asyncio.Semaphore(RESTORES_AT_ONCE)
+        self._committing = asyncio.Lock()
         self._crash = crash
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="fold")
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="admin")
@@ -70,6 +75,23 @@ class World:
     async def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Do CPU work beside the event loop, one piece at a time: a slow operator must not stop the heartbeats."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, lambda: work(*args, **kwargs))
+
+    @asynccontextmanager
+    async def commit_turn(self) -> AsyncIterator[None]:
+        """Have commits follow each other, unless that is a long wait.
+
+        Several under way at a time each take longer, for they go over one event loop, and so does the fold between
+        their steps. Who waits takes along what is folded meanwhile: of a busy loop commits ask for no more than it has.
+        """
+        ours = False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(TURN_SECONDS):
+                ours = await self._committing.acquire()
+        try:
+            yield
+        finally:
+            if ours:
+                self._committing.release()
 
     async def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the blocking admin client; its calls take turns.
