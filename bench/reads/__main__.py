@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, median, stdev
+from typing import Any
 
 import click
 import msgspec
@@ -64,6 +65,9 @@ _CALM_LAG = 0.25
 class Window:
     """A while: lags in seconds of the load, and how much of a core the worker took, and of all cores everybody.
 
+    ``stolen`` is what part of all cores went to others on the host of a virtual machine: what is left is no longer the
+    machine whose largest load was measured.
+
     ``trend`` is by how many seconds the lag grew in each second, by least squares. What is not folded as it comes makes
     it grow: by 0.01 if that is one event of a hundred. ``error`` is the trend's standard error, where several windows
     tell it.
@@ -73,17 +77,16 @@ class Window:
     trend: float
     worker: float
     machine: float
+    stolen: float
     error: float | None = None
 
     @classmethod
     def together(cls, windows: Sequence[Window]) -> Window:
         """All of them as one."""
         lags = [lag for window in windows for lag in window.lags]
-        trend, worker, machine = (
-            fmean(getattr(window, part) for window in windows) for part in ("trend", "worker", "machine")
-        )
+        parts = (fmean(getattr(window, part) for window in windows) for part in ("trend", "worker", "machine", "stolen"))
         error = stdev(window.trend for window in windows) / len(windows) ** 0.5 if len(windows) > 1 else None
-        return cls(lags, trend, worker, machine, error)
+        return cls(lags, *parts, error)
 
     @property
     def lag(self) -> float:
@@ -100,7 +103,8 @@ class Window:
         return (
             f"lag of {half:,.0f} ms at the median, {most:,.0f} ms at 95 %, {top:,.0f} ms at most, "
             f"moving by {self.movement} ms a second; "
-            f"the worker took {self.worker:.0%} of a core, everybody {self.machine:.0%} of the machine"
+            f"the worker took {self.worker:.0%} of a core, everybody {self.machine:.0%} of the machine, "
+            f"others on its host {self.stolen:.0%}"
         )
 
 
@@ -157,13 +161,13 @@ class Load:
     def watch(self, seconds: float) -> Window:
         """What is so for a while."""
         lags, times, began, cpu = list[float](), list[float](), time.monotonic(), self._cpu()
-        psutil.cpu_percent()
+        before = psutil.cpu_times()
         while time.monotonic() < began + seconds:
             times.append(time.monotonic())
             lags.append(self._lag() / self._rate)
             time.sleep(_LOOK_SECONDS)
         share = (self._cpu() - cpu) / (time.monotonic() - began)
-        return Window(lags, float(np.polyfit(times, lags, 1)[0]), share, psutil.cpu_percent() / 100)
+        return Window(lags, float(np.polyfit(times, lags, 1)[0]), share, *_shares(before, psutil.cpu_times()))
 
     def calm(self) -> None:
         """Wait, within a bound, until the lag of what was before is gone."""
@@ -181,6 +185,14 @@ class Load:
         committed = self._admin.committed(self._app.group)
         bounds = self._admin.all_bounds(self._parts)
         return sum(bound.end - committed.get(tp, 0) for tp, bound in bounds.items())
+
+
+def _shares(before: Any, after: Any) -> tuple[float, float]:
+    """Of the time of all cores, what part everybody here took, and what part others on the host."""
+    took = {part: getattr(after, part) - getattr(before, part) for part in after._fields}
+    every = sum(took.values()) or 1.0
+    stolen = took.get("steal", 0.0)
+    return 1 - (took["idle"] + took.get("iowait", 0.0) + stolen) / every, stolen / every
 
 
 @contextmanager
