@@ -84,9 +84,11 @@ class Window:
     def together(cls, windows: Sequence[Window]) -> Window:
         """All of them as one."""
         lags = [lag for window in windows for lag in window.lags]
-        parts = (fmean(getattr(window, part) for window in windows) for part in ("trend", "worker", "machine", "stolen"))
+        trend, worker, machine, stolen = (
+            fmean(getattr(window, part) for window in windows) for part in ("trend", "worker", "machine", "stolen")
+        )
         error = stdev(window.trend for window in windows) / len(windows) ** 0.5 if len(windows) > 1 else None
-        return cls(lags, *parts, error)
+        return cls(lags, trend, worker, machine, stolen, error)
 
     @property
     def lag(self) -> float:

@@ -25,7 +25,7 @@ from pipeline.errors import RunError
 
 RESTORES_AT_ONCE = 4
 
-TURN_SECONDS = 0.1
+TURN_SECONDS = 0.25
 """For which a commit waits at most for those before it: one that hangs holds up no other partition for longer."""
 
 Listener = Callable[[TopicPartition, Cut], None]
