@@ -60,7 +60,7 @@ def test_twenty_random_faults_across_both_hops(arena: Rekeyed) -> None:
     expect_exact(arena)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("point", ["mid-transaction", "before commit", "after commit"])
 def test_kill_at_a_named_point_of_either_hop(arena: Rekeyed, point: str) -> None:
     assert point in POINTS
