@@ -191,7 +191,8 @@ class Load:
 
 def _shares(before: Any, after: Any) -> tuple[float, float]:
     """Of the time of all cores, what part everybody here took, and what part others on the host."""
-    took = {part: getattr(after, part) - getattr(before, part) for part in after._fields}
+    parts = [part for part in after._fields if not part.startswith("guest")]  # which are part of the others
+    took = {part: getattr(after, part) - getattr(before, part) for part in parts}
     every = sum(took.values()) or 1.0
     stolen = took.get("steal", 0.0)
     return 1 - (took["idle"] + took.get("iowait", 0.0) + stolen) / every, stolen / every
