@@ -27,3 +27,10 @@ def test_lag_is_measured_with_readers_and_without(kafka: str, monkeypatch: pytes
     assert len(re.findall(r"moving by [+-][\d.]+ ± [\d.]+ and [+-][\d.]+ ± [\d.]+ ms a second", done.output)) == 1
     for refused in re.findall(r"(\d+) refused", done.output):
         assert int(refused) < 100, "hardly any key was there"
+
+
+def test_lag_is_that_of_the_moment_in_which_the_group_was_asked() -> None:
+    """A thousand events a second come, and the group is 40 behind, however long the looks at the logs take."""
+    ends = [(second, int(second * 1000)) for second in (10.0, 10.25, 10.75, 11.0)]
+    done = [(second, int(second * 1000) - 40) for second in (10.1, 10.5, 10.9)]
+    assert reads.behind(done, ends).tolist() == pytest.approx([40, 40, 40])

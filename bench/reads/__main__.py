@@ -23,6 +23,7 @@ import psutil
 from aiokafka import TopicPartition
 
 from bench.reads.readers import Met
+from operators.columns.grouping import Floats
 from pipeline.core.config.load import load
 from pipeline.edges.bench.rounds import cpu_seconds
 from pipeline.edges.broker import EmbeddedKafka
@@ -162,14 +163,17 @@ class Load:
 
     def watch(self, seconds: float) -> Window:
         """What is so for a while."""
-        lags, times, began, cpu = list[float](), list[float](), time.monotonic(), self._cpu()
-        before = psutil.cpu_times()
+        done, ends = list[tuple[float, int]](), [self._ends()]
+        began, cpu, before = time.monotonic(), self._cpu(), psutil.cpu_times()
         while time.monotonic() < began + seconds:
-            times.append(time.monotonic())
-            lags.append(self._lag() / self._rate)
+            asked, committed = time.monotonic(), self._committed()
+            done.append(((asked + time.monotonic()) / 2, committed))
+            ends.append(self._ends())
             time.sleep(_LOOK_SECONDS)
         share = (self._cpu() - cpu) / (time.monotonic() - began)
-        return Window(lags, float(np.polyfit(times, lags, 1)[0]), share, *_shares(before, psutil.cpu_times()))
+        times, lags = np.array(done)[:, 0], behind(done, ends) / self._rate
+        trend = float(np.polyfit(times, lags, 1)[0])
+        return Window(lags.tolist(), trend, share, *_shares(before, psutil.cpu_times()))
 
     def calm(self) -> None:
         """Wait, within a bound, until the lag of what was before is gone."""
@@ -183,10 +187,25 @@ class Load:
     def _committed(self) -> int:
         return sum(self._admin.committed(self._app.group).values())
 
+    def _ends(self) -> tuple[float, int]:
+        """Up to where all logs go, and when that was so."""
+        ends = sum(bound.end for bound in self._admin.all_bounds(self._parts).values())
+        return time.monotonic(), ends
+
     def _lag(self) -> int:
-        committed = self._admin.committed(self._app.group)
-        bounds = self._admin.all_bounds(self._parts)
-        return sum(bound.end - committed.get(tp, 0) for tp, bound in bounds.items())
+        committed = self._committed()
+        return self._ends()[1] - committed
+
+
+def behind(done: Sequence[tuple[float, int]], ends: Sequence[tuple[float, int]]) -> Floats:
+    """How many events a group is behind, each time that it was asked how far it is.
+
+    Both are pairs of a time and an offset. One can't ask for both at once, and the logs grow meanwhile: their end at
+    the time of an answer lies between the look before it and the one after.
+    """
+    times, offsets = np.array(done).T
+    lags: Floats = np.interp(times, *np.array(ends).T) - offsets
+    return lags
 
 
 def _shares(before: Any, after: Any) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 import numpy as np
 
-from bench.reads.source import KEYS
+from bench.reads.source import pool
 
 READERS = 128
 _LATE_SECONDS = 0.001
@@ -46,11 +46,12 @@ class _Seen:
 
 
 def requests() -> list[bytes]:
-    """Look-ups, and one read-out to three of them."""
+    """Look-ups of players who have a score, and one read-out to three of them."""
     made = []
     body = b'{"operator": "average"}'
-    for number in np.random.default_rng(2).integers(0, KEYS, 4_000).tolist():
-        path = b"/tables/player/player-%d" % number
+    players = sorted({player for share in pool(1) for player, _ in share})
+    for number, player in enumerate(np.random.default_rng(2).choice(players, 4_000).tolist()):
+        path = b"/tables/player/" + player
         if number % 4:
             made.append(b"GET %s HTTP/1.1\r\nHost: h\r\n\r\n" % path)
         else:
