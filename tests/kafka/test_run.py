@@ -43,6 +43,7 @@ def test_a_signal_drains_commits_and_ends_with_0(site: Site, number: signal.Sign
         code, said = end(worker, number)
     assert code == 0, said
     assert "Traceback" not in said
+    assert said.index(f"stopping on {number.name}") < said.index("stopped: all that was folded is committed")
     folded = site.committed()
     with site.running() as again:
         until(lambda: site.committed() == len(EVENTS), 60, f"the rest after {folded}", again)

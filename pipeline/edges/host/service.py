@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pipeline.edges.host.app import FaustApp
 
 
+log = logging.getLogger(__name__)
+
 _QUIET = get_logger("mode.plane")
 # mode logs a crash with its traceback; a user is told of it once, when the worker ends.
 _QUIET.setLevel(logging.CRITICAL)
@@ -57,7 +59,9 @@ class PlaneService(Service):
         tasks = list(self._host.plane.tasks.values())
         await self._host.plane.stop()
         behind = [task.name for task in tasks if task.partition and task.partition.position != task.committed]
-        if behind and not self.crashed:
+        if self.crashed:
+            return
+        if behind:
             # mode logs and drops what is raised here; a crash reaches the exit code.
             await self.crash(
                 RunError(
@@ -65,6 +69,8 @@ class PlaneService(Service):
                     "see that the broker answers; nothing is lost, the next worker folds it again",
                 )
             )
+        else:
+            log.info("stopped: all that was folded is committed")
 
 
 def calm_the_collector() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,8 @@ from mode.utils.logging import get_logger
 
 from pipeline.edges.host.report import last_act, told
 from pipeline.errors import InputError
+
+log = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0
 """From the first signal, or from a crash, to the end of the process: the plane's nine seconds and a little."""
@@ -66,6 +69,7 @@ class HostWorker(faust.Worker):
     def _on_signal(self, number: signal.Signals) -> None:
         if self._signal_stop_future is not None:
             os._exit(128 + number)
+        log.info("stopping on %s, once what is folded is committed; another one ends at once", number.name)
         self._schedule_shutdown(number)
         self._bound_the_end()
 
