@@ -78,11 +78,11 @@ mutants: $(READY)
 # The same of what commits and restores, on a broker: the tests' own, or that of STREAMFOLD_TEST_BROKER.
 KAFKA := pipeline/edges/kafka
 COMMITTING := $(KAFKA)/authority.py $(KAFKA)/commit.py $(KAFKA)/producer.py $(KAFKA)/restore.py \
-  $(KAFKA)/sending.py $(KAFKA)/task.py $(KAFKA)/troubles.py
+  $(KAFKA)/sending.py $(KAFKA)/task.py $(KAFKA)/troubles.py $(KAFKA)/world.py
 mutants-commit:
 	$(MAKE) mutants PER_FILE=$(or $(PER_FILE),12) FILES="pipeline/core/changelog.py pipeline/core/partition.py $(COMMITTING)" \
 	  TESTS="$(addprefix tests/core/test_,partition.py state.py lifetime.py changelog.py lost_changelog.py \
-	  dedupe.py dedupe_in_a_table.py own_operators.py) tests/kafka/test_authority.py \
+	  dedupe.py dedupe_in_a_table.py own_operators.py) tests/kafka/test_authority.py tests/kafka/test_turns.py \
 	  $(wildcard tests/kafka/test_rules_*.py) $(wildcard tests/kafka/test_producer*.py) tests/kafka/test_edge_faults.py"
 
 # Inputs that nobody thought of: make fuzz WHAT=decoder MINUTES=10 SEED=1. Without WHAT all targets, one after the other.

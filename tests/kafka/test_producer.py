@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.producer.sender import Sender
+from aiokafka.producer.sender import Sender, SendProduceReqHandler
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 from pipeline.edges.kafka.admin import Admin
@@ -91,6 +91,27 @@ def test_an_offset_alone_is_a_transaction(kafka: str) -> None:
         admin.close()
 
     run(scenario)
+
+
+def test_every_write_is_acknowledged_by_all_replicas_that_are_in_sync(
+    kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only replica of a test's broker is all there are, so it is seen in what is asked for."""
+    topic, asked, original = make_topic(kafka), list[int](), SendProduceReqHandler.create_request
+
+    def noted(handler: Any) -> Any:
+        request = original(handler)
+        asked.append(request.required_acks)
+        return request
+
+    async def scenario() -> None:
+        monkeypatch.setattr(SendProduceReqHandler, "create_request", noted)
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        await write(producer, topic, [b"a"])
+        await producer.close()
+
+    run(scenario)
+    assert set(asked) == {-1}
 
 
 def test_what_is_announced_joins_the_transaction_at_once_and_this_transaction_only(

@@ -53,8 +53,12 @@ def test_one_commit_is_under_way_at_a_time(site: Site, monkeypatch: pytest.Monke
 
 
 def test_a_commit_that_hangs_holds_up_no_other_partition(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    over, met, original = asyncio.Event(), asyncio.Event(), Committer.acknowledge
-    stalled = transactional_id(site.name, site.tp(0))
+    over, met, original, fence = asyncio.Event(), asyncio.Event(), Committer.acknowledge, Committer.fence
+    stalled, fenced = transactional_id(site.name, site.tp(0)), list[str]()
+
+    async def noted(committer: Committer) -> None:
+        fenced.append(committer.transactional_id)
+        await fence(committer)
 
     async def acknowledge(committer: Committer) -> None:
         if committer.transactional_id == stalled:
@@ -66,6 +70,7 @@ def test_a_commit_that_hangs_holds_up_no_other_partition(site: Site, monkeypatch
         async with running(site.app()) as plane:
             await started(site, plane)
             monkeypatch.setattr(Committer, "acknowledge", acknowledge)
+            monkeypatch.setattr(Committer, "fence", noted)
             site.send(5)
             await asyncio.wait_for(met.wait(), 60)
             for partition in range(1, PARTITIONS):
@@ -75,8 +80,34 @@ def test_a_commit_that_hangs_holds_up_no_other_partition(site: Site, monkeypatch
             assert not over.is_set()
             over.set()
             await drained(site, plane)
+            site.send(5)
+            await drained(site, plane)
+            assert fenced == [], "nobody gave back the turn of another: it would have to start over"
 
     scenario(work)
+
+
+def test_a_task_knows_its_own_end_from_that_of_what_it_waits_for() -> None:
+    async def work() -> None:
+        found: list[bool] = []
+
+        async def wait(what: asyncio.Future[None]) -> None:
+            try:
+                await what
+            except asyncio.CancelledError:
+                found.append(world.asked_to_end())
+
+        loop = asyncio.get_running_loop()
+        ours, theirs = loop.create_future(), loop.create_future()
+        waiting = [asyncio.create_task(wait(what)) for what in (ours, theirs)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+        await asyncio.wait(waiting[:1])
+        theirs.cancel()
+        await asyncio.wait(waiting)
+        assert found == [True, False]
+
+    asyncio.run(work())
 
 
 def test_a_fold_leaves_commits_some_turns_and_fewer_if_more_events_wait_behind_it() -> None:
