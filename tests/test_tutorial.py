@@ -105,8 +105,9 @@ def test_four_commands_bring_the_averages_of_ones_own_file(clone: Path) -> None:
     commands = [line for block in within(section(2), "sh") for line in block.splitlines()]
     assert len(commands) <= 4
     init, run, send, watch = commands
-    address = f"127.0.0.1:{free_port('127.0.0.1')}"
-    variables = environment(KAFKA=f"127.0.0.1:{free_port('127.0.0.1')}", HTTP=address)
+    port = free_port("127.0.0.1")
+    address = f"127.0.0.1:{port}"
+    variables = environment(KAFKA=f"127.0.0.1:{free_port('127.0.0.1', port)}", HTTP=address)
     subprocess.run(shlex.split(init), cwd=clone, env=variables, check=True, timeout=60)
     with going_on(run, clone, variables) as worker:
         await_ready(f"http://{address}", worker)

@@ -19,9 +19,9 @@ START_SECONDS = 150
 
 def _ports() -> dict[int, tuple[int, int]]:
     """By node, a port for clients and one for controllers, all different."""
-    ports: set[int] = set()
-    while len(ports) < 2 * len(NODES):
-        ports.add(free_port(HOST))
+    ports: list[int] = []
+    for _ in range(2 * len(NODES)):
+        ports.append(free_port(HOST, *ports))
     return {node: (ports.pop(), ports.pop()) for node in NODES}
 
 

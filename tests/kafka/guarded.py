@@ -102,7 +102,10 @@ def security(options: Mapping[str, str]) -> KafkaSecurity:
 def guarded_broker(folder: Path) -> Iterator[Guarded]:
     """Such a broker, with certificates of an authority of its own in ``folder``."""
     _certificates(folder)
-    plain, sasl, tls, controller = (free_port(HOST) for _ in range(4))
+    ports: list[int] = []
+    for _ in range(4):
+        ports.append(free_port(HOST, *ports))
+    plain, sasl, tls, controller = ports
     listeners = f"PLAINTEXT://{HOST}:{plain},SASL_SSL://{HOST}:{sasl},SSL://{HOST}:{tls}"
     plain_login = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{OWNER}="{PASSWORD}";'
     scram_login = "org.apache.kafka.common.security.scram.ScramLoginModule required;"

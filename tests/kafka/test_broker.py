@@ -19,7 +19,7 @@ import pytest
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.admin import KafkaAdminClient, NewTopic
 
-from pipeline.edges.broker import EmbeddedKafka
+from pipeline.edges.broker import EmbeddedKafka, ports
 from pipeline.edges.broker.distribution import class_path, default_cache, locked_jars
 from pipeline.edges.broker.ports import free_port
 from pipeline.errors import InputError, KafkaStateError, RunError
@@ -185,6 +185,15 @@ def test_the_command_says_its_address_and_ends_cleanly(ending: signal.Signals, t
     assert (process.returncode, out, err) == (0, "", "")
     with socket.socket() as again:
         assert again.connect_ex((LOOPBACK, port)) != 0
+
+
+def test_a_port_is_none_of_the_others_and_not_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = free_port(LOOPBACK)
+    free = free_port(LOOPBACK, other)
+    with socket.create_server((LOOPBACK, 0)) as server:
+        monkeypatch.setattr(ports, "_RANGE", [other, free, server.getsockname()[1]])
+        monkeypatch.setattr(ports, "_TRIES", 2)
+        assert {free_port(LOOPBACK, other) for _ in range(30)} == {free}
 
 
 @pytest.fixture

@@ -109,7 +109,7 @@ class EmbeddedKafka:
         folder = self._folder = self._folder or DataFolder(Path(tempfile.mkdtemp(prefix="streamfold-kafka-")))
         try:
             folder.check()
-            folder.write_properties(self._host, port, self._other_port(port), self._properties)
+            folder.write_properties(self._host, port, free_port(self._host, port), self._properties)
             self._port = port
             self._bring_up(java, folder, time.monotonic() + timeout)
         except BaseException:
@@ -165,11 +165,6 @@ class EmbeddedKafka:
         if self._child is None:
             raise RunError("the broker is not running")
         return self._child
-
-    def _other_port(self, taken: int) -> int:
-        while (port := free_port(self._host)) == taken:
-            pass
-        return port
 
     def _bring_up(self, java: list[str], folder: DataFolder, deadline: float) -> None:
         self._log_start = folder.log.stat().st_size if folder.log.exists() else 0

@@ -28,9 +28,9 @@ def check_free(host: str, port: int) -> None:
             ) from error
 
 
-def free_port(host: str) -> int:
-    """A port of ``host`` on which nothing listens at the moment."""
-    for port in random.sample(_RANGE, _TRIES):
+def free_port(host: str, *others: int) -> int:
+    """A port of ``host`` on which nothing listens at the moment, and none of the ``others``."""
+    for port in random.sample([port for port in _RANGE if port not in others], _TRIES):
         try:
             check_free(host, port)
         except InputError:
