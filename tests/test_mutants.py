@@ -60,8 +60,8 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(project: Path) -> subprocess.CompletedProcess[str]:
-    options = ["--tests", "tests", "--report", "report.md", "--explained", "explained.toml"]
+def run(project: Path, tests: str = "tests") -> subprocess.CompletedProcess[str]:
+    options = ["--tests", tests, "--report", "report.md", "--explained", "explained.toml"]
     command = [sys.executable, "-m", "scripts.mutants", "sums.py", *options]
     environment = {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
@@ -87,6 +87,13 @@ def test_a_survivor_is_what_no_test_notices(project: Path) -> None:
     assert second.returncode == 0, second.stderr
     assert "seen: killed" not in second.stdout  # known from the first run
     assert "Nobody looks." in (project / "report.md").read_text()
+
+
+def test_tests_that_are_not_there_are_told(project: Path) -> None:
+    done = run(project, "tests tests/test_nothing.py")
+    assert done.returncode == 2
+    assert "there is no tests/test_nothing.py" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_sample_is_drawn_by_its_seed() -> None:

@@ -61,6 +61,8 @@ def main(
     Works on a copy. What was killed or is explained is not tried again until its file changes. Ends with 1 if a
     survivor has no explanation.
     """
+    if absent := [folder for folder in tests.split() if not Path(folder).exists()]:
+        raise click.BadParameter(f"there is no {' and no '.join(absent)}", param_hint="--tests")
     store, report, explained = Path(".mutants").absolute(), report.absolute(), explained.absolute()
     why = reasons(explained)
     with _copy():
