@@ -265,14 +265,14 @@ class TableState:
         with np.errstate(all="ignore"):
             return {name: memory.operator.read(memory.gather(rows)) for name, memory in self.memories.items()}
 
-    def entry(self, row: int) -> tuple[dict[str, Result], dict[str, Mapping[str, object]]]:
-        """What was, or would be, published of a key last, and the memory itself of each operator."""
-        rows, readouts, memories = np.array([row]), dict[str, Readout](), dict[str, Sequence[Mapping[str, object]]]()
+    def entries(self, rows: Ints) -> tuple[dict[str, Result], dict[str, Sequence[Mapping[str, object]]]]:
+        """What was, or would be, published of these keys last, and the memories themselves of each operator."""
+        readouts, memories = dict[str, Readout](), dict[str, Sequence[Mapping[str, object]]]()
         with np.errstate(all="ignore"):
             for name, memory in self.memories.items():
                 state, operator = memory.gather(rows), memory.operator
                 readouts[name], memories[name] = operator.read(state), operator.export(state)
-        return self._published(readouts, memories.__getitem__), {name: memory[0] for name, memory in memories.items()}
+        return self._published(readouts, memories.__getitem__), memories
 
     def find(self, key: bytes) -> int | None:
         """The row of a key, or None if it has no state."""

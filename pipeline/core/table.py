@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 
@@ -136,18 +136,19 @@ class TablePartition:
         self._keys, self._values = [], []
         return [output]
 
-    def record(self, row: int) -> bytes:
-        """The latest output record of a row."""
-        return self._record(row, self.state.latest(np.array([row])))
+    def records(self, rows: Ints) -> list[bytes]:
+        """The latest output records of some rows."""
+        return self._records(rows, self.state.latest(rows))
 
-    def entry(self, row: int) -> tuple[bytes, dict[str, Mapping[str, object]]]:
-        """The latest output record of a row, and the memory itself of each operator."""
-        latest, memories = self.state.entry(row)
-        return self._record(row, latest), memories
+    def entries(self, rows: Ints) -> Iterator[tuple[bytes, dict[str, Mapping[str, object]]]]:
+        """The latest output record of each of these rows, and the memory itself of each operator."""
+        latest, memories = self.state.entries(rows)
+        shown = (dict(zip(memories, memory, strict=True)) for memory in zip(*memories.values(), strict=True))
+        return zip(self._records(rows, latest), shown, strict=True)
 
-    def _record(self, row: int, latest: Mapping[str, Result]) -> bytes:
-        keys, at, state = key_texts([self.state.index.keys[row]]), slice(row, row + 1), self.state
-        return self._encoder.encode(keys, state.times[at], self.partition, state.offsets[at], latest)[0]
+    def _records(self, rows: Ints, latest: Mapping[str, Result]) -> list[bytes]:
+        state, keys = self.state, key_texts(self._keys_at(rows))
+        return self._encoder.encode(keys, state.times[rows], self.partition, state.offsets[rows], latest)
 
     def listed(self) -> dict[tuple[str, str], float]:
         """By key and name, the numbers that the table's listed keys show now; see :func:`readout.numbers`."""

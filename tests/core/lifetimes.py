@@ -171,9 +171,12 @@ class Log:
     def live(self) -> dict[str, list[object]]:
         """Every key's state, as HTTP would read it."""
         part = self.partition.tables["t"]
-        rows = {key: part.state.find(key) for key in part.state.index}
-        records = {key.decode(): json.loads(part.record(row)) for key, row in rows.items() if row is not None}
-        return {key: [record["n"], record["sum"], record["last"]] for key, record in records.items()}
+        keys = list(part.state.index)
+        records = map(json.loads, part.records(part.state.index.rows(keys)))
+        return {
+            key.decode(): [record["n"], record["sum"], record["last"]]
+            for key, record in zip(keys, records, strict=True)
+        }
 
 
 def expected(exact: Exact) -> dict[str, list[object]]:

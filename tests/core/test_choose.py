@@ -313,7 +313,7 @@ def test_a_table_of_chosen_events_carries_the_parts_of_its_key(emit: Any) -> Non
     assert len(outputs["app-t"]) == (2 if emit == "every" else 1)
     row = one.tables["t"].state.find(b"north/a~1~0")
     assert row is not None
-    assert one.tables["t"].record(row) == last
+    assert one.tables["t"].records(np.array([row])) == [last]
 
 
 def test_the_joined_key_is_what_is_compared_with_the_records_own() -> None:

@@ -54,8 +54,8 @@ def restored(log: Log, records: list[Record]) -> tuple[TablePartition, Changelog
 
 def shown(table: TablePartition) -> dict[bytes, object]:
     """All that is known of each key."""
-    rows = {key: table.state.find(key) for key in table.state.index}
-    return {key: table.entry(row) for key, row in rows.items() if row is not None}
+    keys = list(table.state.index)
+    return dict(zip(keys, table.entries(table.state.index.rows(keys)), strict=True))
 
 
 @pytest.mark.parametrize("size", [40, 400])

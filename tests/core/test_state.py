@@ -259,9 +259,10 @@ class Inverse(Picky):
 def test_a_memory_that_divides_by_zero_is_shown_without_a_warning() -> None:
     state = TableState(table(own=Inverse(value="x"), mean=Mean(value="x")))
     state.fold(events(["a", "b"], x=[0, 4]))
-    assert [state.entry(row)[1] for row in (0, 1)] == [
-        {"own": {"inverse": inverse}, "mean": {"count": 1, "mean": mean}} for inverse, mean in ((np.inf, 0), (0.25, 4))
-    ]
+    assert state.entries(np.array([0, 1]))[1] == {
+        "own": [{"inverse": np.inf}, {"inverse": 0.25}],
+        "mean": [{"count": 1, "mean": 0}, {"count": 1, "mean": 4}],
+    }
 
 
 def test_an_operator_that_has_taken_no_event_of_a_key_is_restored_too() -> None:

@@ -105,8 +105,9 @@ async def _windows(site: Site, app: App) -> dict[str, list[float]]:
         partition = plane.tasks[site.tp()].partition
         assert partition is not None
         state = partition.tables["table"].state
-        shown = {key: state.entry(state.index.rows([key])[0])[1] for key in state.index}
-    return {key.decode(): memories["last"]["window"] for key, memories in shown.items()}  # type: ignore[misc]
+        keys = list(state.index)
+        memories = state.entries(state.index.rows(keys))[1]["last"]
+    return {key.decode(): memory["window"] for key, memory in zip(keys, memories, strict=True)}  # type: ignore[misc]
 
 
 def test_wherever_a_changelog_was_cut_off_the_state_is_exact_or_refused(site: Site) -> None:

@@ -16,7 +16,8 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
-from pipeline.edges.web.admission import Guard, Turns
+from pipeline.edges.web.admission import TOGETHER, Guard, Turns
+from pipeline.edges.web.looks import Ask
 from pipeline.edges.web.quick import Lookups, Runner, Tell
 from pipeline.edges.web.reading import Reader
 from tests.kafka.clients import run
@@ -236,16 +237,40 @@ def test_a_connection_lasts_as_long_as_it_is_asked() -> None:
     played(work, keepalive_timeout=0.4)
 
 
-def test_what_nobody_foresaw_goes_the_long_way_and_holds_up_nobody() -> None:
-    def at_hand(*_: object) -> bool:
-        raise RuntimeError("unforeseen")
+def test_requests_that_come_together_are_looked_up_together() -> None:
+    """All that are read in one turn of the loop, or while a commit has its turn; but no more than some."""
 
-    told = list[bytes | None]()
-    reader = cast(Reader, SimpleNamespace(declared={"t": None}, at_hand=at_hand))
-    lookups = Lookups(reader, Turns(lambda: False), Guard(None))
-    message = cast(RawRequestMessage, SimpleNamespace(path="/tables/t/a", method="GET", headers={}))
-    assert lookups.begin(message, b"", told.append)
-    assert told == [None]
+    async def work() -> None:
+        committing, looks = True, list[list[bytes]]()
+
+        def at_hand(asks: list[Ask]) -> None:
+            looks.append([key for ask in asks for key in ask.keys])
+
+        def come(*keys: bytes) -> None:
+            for key in keys:
+                message = SimpleNamespace(path=f"/tables/t/{key.decode()}", method="GET", headers={})
+                assert lookups.begin(cast(RawRequestMessage, message), b"", told.append)
+
+        told = list[bytes | None]()
+        reader = cast(Reader, SimpleNamespace(declared={"t": SimpleNamespace(name="t")}, at_hand=at_hand))
+        lookups = Lookups(reader, Turns(lambda: committing), Guard(None))
+        come(b"a", b"b")
+        await asyncio.sleep(0)
+        come(b"c")
+        assert looks == []
+        committing = False
+        async with asyncio.timeout(30):
+            while not looks:  # noqa: ASYNC110 (it is looked by a call)
+                await asyncio.sleep(0.001)
+        assert looks == [[b"a", b"b", b"c"]]
+        many = [b"%d" % number for number in range(TOGETHER + 1)]
+        come(*many)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert looks[1:] == [many[:-1], many[-1:]]
+        assert told == []
+
+    run(work)
 
 
 @pytest.mark.parametrize(("token", "given", "admitted"), [

@@ -27,7 +27,7 @@ _WAIT_SECONDS = 0.015
 _LOOK_SECONDS = 0.003
 """After which they look again whether it still is."""
 
-_TOGETHER = 64
+TOGETHER = 64
 """Requests that begin together at most: some milliseconds of them."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -79,7 +79,7 @@ class Turns:
         if self._committing() and loop.time() < self._latest:
             loop.call_later(_LOOK_SECONDS, self._look)
             return
-        for _ in range(min(_TOGETHER, len(self._waiting))):
+        for _ in range(min(TOGETHER, len(self._waiting))):
             self._waiting.popleft()()
         if self._waiting:
             self._look_later()

@@ -217,8 +217,9 @@ def _committed_of(partition: Partition, committed: int, wanted: Mapping[str, tup
         asked = [row for key in keys if (row := part.state.find(key)) is not None]
         held = np.flatnonzero((offsets[:_ROWS_LOOKED_AT] != NO_OFFSET) & (offsets[:_ROWS_LOOKED_AT] < committed))
         moved = held[np.argsort(offsets[held])[len(held) - min(room, len(held)) :]].tolist()
-        rows = [row for row in dict.fromkeys(asked + moved) if offsets[row] < committed]
-        found[name] = [(float(part.state.times[row]), (index.keys[row], part.record(row))) for row in rows]
+        rows = np.array([row for row in dict.fromkeys(asked + moved) if offsets[row] < committed], np.int64)
+        records = zip(map(index.keys.__getitem__, rows.tolist()), part.records(rows), strict=True)
+        found[name] = list(zip(part.state.times[rows].tolist(), records, strict=True))
     return found
 
 

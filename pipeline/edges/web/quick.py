@@ -7,19 +7,23 @@ look-up of a key that is here goes the long way, and so does all that ends in an
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeAlias, cast
 
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import SERVER_SOFTWARE, HttpVersion11, RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
-from pipeline.edges.web.admission import PATH_BYTES, Guard, Turns
+from pipeline.edges.web.admission import PATH_BYTES, TOGETHER, Guard, Turns
 from pipeline.edges.web.answers import Query
+from pipeline.edges.web.errors import HttpError
 from pipeline.edges.web.formats import decoded, encoded, wanted
+from pipeline.edges.web.keys import keys_named
+from pipeline.edges.web.looks import Ask, Question
 from pipeline.edges.web.reading import Reader
 
 Message: TypeAlias = tuple[RawRequestMessage, StreamReader]
@@ -42,6 +46,7 @@ class Lookups:
         self._reader = reader
         self._turns = turns
         self._guard = guard
+        self._asks: list[Ask] = []
 
     def begin(self, message: RawRequestMessage, body: bytes, tell: Tell) -> bool:
         """Tell the whole response, at once or later; or None, if there is none to be had here.
@@ -60,20 +65,24 @@ class Lookups:
             return False
         try:
             query = decoded(body, _content_type(headers), Query) if asks else None
-        except (ValueError, RecursionError):
+            question = Question.of(tables[name], query)
+        except (ValueError, RecursionError, HttpError):
             return False
-        kind = wanted(headers.get(hdrs.ACCEPT, ""))
-
-        def look() -> None:
-            try:
-                begun = self._reader.at_hand(tables[name], segment, query, lambda found: _response(found, kind), tell)
-            except Exception:  # the long way says what it is; raised here, it would hold up all who wait for their turn
-                begun = False
-            if not begun:
-                tell(None)
-
-        self._turns.begin(look)
+        show = partial(_response, kind=wanted(headers.get(hdrs.ACCEPT, "")))
+        if not self._asks:
+            self._answer_soon()
+        self._asks.append(Ask(question, keys_named(segment), show, tell))
         return True
+
+    def _answer_soon(self) -> None:
+        """Once all requests that have come are read: those that came together are answered together."""
+        asyncio.get_running_loop().call_soon(self._turns.begin, self._answer)
+
+    def _answer(self) -> None:
+        asks, self._asks = self._asks[:TOGETHER], self._asks[TOGETHER:]
+        if self._asks:
+            self._answer_soon()
+        self._reader.at_hand(asks)
 
 
 class Connection(RequestHandler):

@@ -3,37 +3,30 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
 from msgspec import Raw
 
-from operators.operator import Readout as Columns
-from pipeline.core.batch import Floats
 from pipeline.core.config.model import Table
 from pipeline.core.encode import key_texts
 from pipeline.core.hop import home_of
-from pipeline.core.partition import Partition
 from pipeline.core.table import TablePartition
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.task import Task
-from pipeline.edges.web.answers import PartitionState, Query, Readout, Restoring, Result, Summary
+from pipeline.edges.web.answers import PartitionState, Query, Readout, Restoring, Summary
 from pipeline.edges.web.cursor import Cursor
 from pipeline.edges.web.errors import Absent, HttpError, elsewhere, no_such_key, not_yet
 from pipeline.edges.web.keys import keys_named
+from pipeline.edges.web.looks import Ask, Look, Question, entries, look_up, readouts, row_of, together
 from pipeline.edges.web.status import declared
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-Look: TypeAlias = Callable[[Task, TablePartition, int], T]
-"""What is found in the row of a key."""
 
 SCANNED = 50_000
 """Keys that are looked at without a pause: folding goes on between two such looks, however few keys are found."""
@@ -107,42 +100,38 @@ class Reader:
 
         Raises `HttpError` if there is no such key, `Absent` if this worker can't know.
         """
-        return await self._of_key(table, segment, _entry)
+        return await self._of_key(table, segment, entries)
 
     async def readout(self, table: Table, segment: str, query: Query) -> Readout:
         """What one operator's memory of a key gives for a query; raises as :meth:`entry`."""
-        return await self._of_key(table, segment, _readout(table, query))
+        question = Question.of(table, query)
+        return await self._of_key(table, segment, readouts(query.operator, question.vector))
 
-    def at_hand(
-        self,
-        table: Table,
-        segment: str,
-        query: Query | None,
-        show: Callable[[object], T],
-        tell: Callable[[T | None], None],
-    ) -> bool:
-        """Tell what :meth:`entry` gives, or with a query :meth:`readout`, as ``show`` has it, and do so at once.
+    def at_hand(self, asks: Iterable[Ask]) -> None:
+        """Tell those who ask, at once or after the fold that is under way, what :meth:`entry` or :meth:`readout` gives.
 
-        Or after the fold that is under way. Returns whether that is so: the key is seen here, in a state that is quick
-        to look at. It tells None if that comes to nothing after all. Raises `HttpError` for a wrong query.
+        They are told None if the key is not seen here, or not in a state that is quick to look at, or if the look comes
+        to nothing after all.
         """
-        keys = keys_named(segment)
-        work: Look[object] = _entry if query is None else _readout(table, query)
-        task = next((task for task in self._ours(table) if task.quick_to_read and _sees(task, table, keys)), None)
-        if task is None:
-            return False
-
-        def look(partition: Partition | None) -> None:
-            told: T | None = None
+        groups: dict[object, tuple[Task, list[Ask]]] = {}
+        for ask in asks:
             try:
-                if partition is not None and (found := _found(task, partition.tables[table.name], keys, work)):
-                    told = show(found[0])
-            except Exception:  # who asks again another way is told of it
-                log.debug("%s: a look at %s failed", task.name, table.name, exc_info=True)
-            tell(told)
+                task = self._quick(ask)
+            except Exception:  # the long way says what it is; raised here, it would hold up all who asked as well
+                log.debug("%s is not looked for", ask.keys, exc_info=True)
+                task = None
+            if task is None:
+                ask.tell(None)
+            else:
+                groups.setdefault((task, ask.question.kind), (task, []))[1].append(ask)
+        for task, alike in groups.values():
+            for some in together(task, alike):
+                task.read_soon(partial(look_up, task, some))
 
-        task.read_soon(look)
-        return True
+    def _quick(self, ask: Ask) -> Task | None:
+        """The task that has the key, if a look at its state is quick."""
+        table = self.declared[ask.question.table]
+        return next((task for task in self._ours(table) if task.quick_to_read and _sees(task, table, ask.keys)), None)
 
     async def _of_key(self, table: Table, segment: str, work: Look[T]) -> T:
         """Do ``work`` with the key's row, in the partition that has it."""
@@ -209,37 +198,13 @@ class Reader:
 
 def _sees(task: Task, table: Table, keys: Collection[bytes]) -> bool:
     """Whether one of the keys seems to be there. That can be seen while a fold goes on; what it holds can't."""
-    if task.partition is None:
-        return False
-    state = task.partition.tables[table.name].state
-    return any(state.find(key) is not None for key in keys)
+    return task.partition is not None and row_of(task.partition.tables[table.name], keys) is not None
 
 
-def _found(task: Task, part: TablePartition, keys: Collection[bytes], work: Look[T]) -> tuple[T] | tuple[()]:
-    """What ``work`` finds in the row of the first of the keys that has one."""
-    rows = (part.state.find(key) for key in keys)
-    return next(((work(task, part, row),) for row in rows if row is not None), ())
-
-
-def _entry(task: Task, part: TablePartition, row: int) -> Raw:
-    """An `Entry`: the output record as it is published, with the rest behind."""
-    record, memories = part.entry(row)
-    rest = msgspec.json.encode({"state": memories, "committed": task.committed})
-    return Raw(record[:-1] + b"," + rest[1:])
-
-
-def _readout(table: Table, query: Query) -> Look[Readout]:
-    if query.operator not in table.operators:
-        known = ", ".join(table.operators)
-        raise HttpError(HTTPStatus.NOT_FOUND, f"no operator {query.operator} in table {table.name}", f"it has {known}")
-    vector = _vector(table, query)
-
-    def readout(_: Task, part: TablePartition, row: int) -> Readout:
-        memory = part.state.memories[query.operator]
-        with np.errstate(all="ignore"):
-            return _shown(memory.operator.read(memory.gather(np.array([row])), vector))
-
-    return readout
+def _found(task: Task, part: TablePartition, keys: Collection[bytes], work: Look[T]) -> Sequence[T]:
+    """What ``work`` finds in the row of the first of the keys that has one, if one has."""
+    row = row_of(part, keys)
+    return () if row is None else work(task, part, np.array([row]))
 
 
 def _state_of(task: Task, table: Table) -> PartitionState:
@@ -257,35 +222,3 @@ def _state_of(task: Task, table: Table) -> PartitionState:
 def _remaining(task: Task) -> int | None:
     """While it is restored, the records still to be read, as far as that is known."""
     return sum(task.restore.remaining.values()) if task.restore and task.restore.remaining else None
-
-
-def _vector(table: Table, query: Query) -> Floats | None:
-    """The query as the operator takes it, ``(1, d_k)``. Raises `HttpError` if it takes none, or one that is longer."""
-    if query.query is None:
-        return None
-    shapes = table.origin.shapes(query.operator)
-    if "key" not in shapes:
-        raise HttpError(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"operator {query.operator} takes no query",
-            "leave `query` out, or ask a memory of keys and values",
-        )
-    vector = np.array(query.query)
-    if vector.shape != shapes["key"]:
-        raise HttpError(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            f"the query has {len(vector)} numbers",
-            f"operator {query.operator} takes {shapes['key'][0]}",
-        )
-    return vector[None]
-
-
-def _shown(readout: Columns) -> Readout:
-    """One key's read-out by its parts; what is undefined is null."""
-    parts = readout if isinstance(readout, dict) else {"value": readout}
-    return {name: _plain(part[0]) for name, part in parts.items()}
-
-
-def _plain(part: npt.NDArray[Any]) -> Result:
-    plain: Result = part.tolist() if np.isfinite(part).all() else None
-    return plain
