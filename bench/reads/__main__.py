@@ -88,8 +88,7 @@ class Window:
         trend, worker, machine, stolen = (
             fmean(getattr(window, part) for window in windows) for part in ("trend", "worker", "machine", "stolen")
         )
-        error = stdev(window.trend for window in windows) / len(windows) ** 0.5 if len(windows) > 1 else None
-        return cls(lags, trend, worker, machine, stolen, error)
+        return cls(lags, trend, worker, machine, stolen, _error([window.trend for window in windows]))
 
     @property
     def lag(self) -> float:
@@ -99,7 +98,7 @@ class Window:
     @property
     def movement(self) -> str:
         """For people: the trend, in milliseconds a second."""
-        return f"{self.trend * 1000:+.1f}" + (f" ± {self.error * 1000:.1f}" if self.error is not None else "")
+        return _milliseconds(self.trend, self.error)
 
     def __str__(self) -> str:
         half, most, top = (np.percentile(self.lags, [50, 95, 100]) * 1000).tolist()
@@ -109,6 +108,21 @@ class Window:
             f"the worker took {self.worker:.0%} of a core, everybody {self.machine:.0%} of the machine, "
             f"others on its host {self.stolen:.0%}"
         )
+
+
+def _error(numbers: Sequence[float]) -> float | None:
+    """The standard error of the mean; None of a single number."""
+    return stdev(numbers) / len(numbers) ** 0.5 if len(numbers) > 1 else None
+
+
+def _milliseconds(mean: float, error: float | None) -> str:
+    return f"{mean * 1000:+.1f}" + (f" ± {error * 1000:.1f}" if error is not None else "")
+
+
+def raised(quiet: Sequence[Window], read: Sequence[Window]) -> str:
+    """For people: how much more the lag of a round is with readers, in milliseconds."""
+    more = [after.lag - before.lag for before, after in zip(quiet, read, strict=True)]
+    return _milliseconds(fmean(more), _error(more))
 
 
 class Load:
@@ -244,7 +258,7 @@ def _with_readers(load: Load, reads: float, seconds: float) -> tuple[Window, Met
 @click.option("--rounds", type=click.IntRange(min=1), default=6, show_default=True)
 @click.option("--brokers", help="Another Kafka than the embedded one.")
 def command(*, share: float, reads: float, seconds: float, rounds: int, brokers: str | None) -> None:
-    """Measure the largest load, then the lag at a share of it: quiet, and read from.
+    """Measure the largest load, then the lag at a share of it: quiet, and read from; every other round first read from.
 
     Each round begins with its own largest load: how much a machine does that others work on too is another thing a
     minute later.
@@ -258,23 +272,24 @@ def command(*, share: float, reads: float, seconds: float, rounds: int, brokers:
             largest = load.largest(_LARGEST_SECONDS)
             click.echo(f"round {number}: largest load {largest:,.0f} events a second; now {largest * share:,.0f} come")
             with load.coming(largest * share):
-                load.calm()
-                quiet.append(load.watch(seconds))
-                click.echo(f"round {number}, quiet: {quiet[-1]}")
-                load.calm()
-                window, seen = _with_readers(load, reads, seconds)
-            click.echo(f"round {number}, read:  {window}")
-            click.echo(f"                {seen}")
-            read.append(window)
-            met.append(seen)
+                for readers in (False, True) if number % 2 else (True, False):
+                    load.calm()
+                    if readers:
+                        window, seen = _with_readers(load, reads, seconds)
+                        click.echo(f"round {number}, read:  {window}\n                {seen}")
+                        read.append(window)
+                        met.append(seen)
+                    else:
+                        quiet.append(load.watch(seconds))
+                        click.echo(f"round {number}, quiet: {quiet[-1]}")
     a_second = sum(seen.answers for seen in met) / sum(seen.seconds for seen in met)
     calm, busy = Window.together(quiet), Window.together(read)
     click.echo(f"all, quiet: {calm}")
     click.echo(f"all, read:  {busy}")
     click.echo(
         f"{a_second:,.0f} reads a second at {share:.0%} of the largest load: a lag of {busy.lag * 1000:,.0f} ms beside "
-        f"{calm.lag * 1000:,.0f} ms without them at the median, moving by {busy.movement} and "
-        f"{calm.movement} ms a second, "
+        f"{calm.lag * 1000:,.0f} ms without them at the median, {raised(quiet, read)} ms a round, "
+        f"moving by {busy.movement} and {calm.movement} ms a second, "
         f"{(busy.worker - calm.worker) / a_second * 1e6:,.0f} microseconds of CPU a read"
     )
 
