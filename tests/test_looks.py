@@ -98,6 +98,17 @@ def test_a_look_that_fails_tells_all_of_them_so(held: Partition) -> None:
     assert told == dict.fromkeys(KEYS)
 
 
+def test_who_can_not_be_told_holds_up_nobody(held: Partition, caplog: pytest.LogCaptureFixture) -> None:
+    def gone(_: bytes | None) -> None:
+        raise RuntimeError("the handler is closed")
+
+    told = dict[bytes, bytes | None]()
+    asks = [asked(Question("t"), key, told) for key in KEYS]
+    look_up(task_of(held), [replace(asks[0], tell=gone), *asks[1:]], held)
+    assert list(told) == KEYS[1:]
+    assert "the handler is closed" in caplog.text
+
+
 @pytest.mark.parametrize(("query", "status"), [
     (Query("of nobody"), 404), (Query("mean", [1.0]), 422), (Query("memory", [1.0]), 422),
 ])  # fmt: skip

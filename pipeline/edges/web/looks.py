@@ -70,6 +70,13 @@ class Ask:
     show: Callable[[object], bytes]
     tell: Callable[[bytes | None], None]
 
+    def answer(self, response: bytes | None) -> None:
+        """Tell it. Where that fails it concerns one connection, and others wait behind it for their answers."""
+        try:
+            self.tell(response)
+        except Exception:
+            log.exception("nobody could be told of %s in table %s", self.keys, self.question.table)
+
 
 def entries(task: Task, part: TablePartition, rows: Ints) -> list[Raw]:
     """By row, an `Entry`: the output record as it is published, with the rest behind."""
@@ -106,14 +113,14 @@ def together(task: Task, asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:
 
 def look_up(task: Task, asks: Sequence[Ask], partition: Partition | None) -> None:
     """Tell those who ask questions of one kind what there is, all of them None if the look fails."""
-    told: Mapping[int, bytes] = {}
+    answers: Mapping[int, bytes] = {}
     try:
         if partition is not None:
-            told = _answers(task, asks, partition)
+            answers = _answers(task, asks, partition)
     except Exception:  # who asks again another way is told of it
         log.debug("%s: a look at %s failed", task.name, asks[0].question.table, exc_info=True)
     for place, ask in enumerate(asks):
-        ask.tell(told.get(place))
+        ask.answer(answers.get(place))
 
 
 def _answers(task: Task, asks: Sequence[Ask], partition: Partition) -> dict[int, bytes]:

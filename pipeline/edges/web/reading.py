@@ -121,7 +121,7 @@ class Reader:
                 log.debug("%s is not looked for", ask.keys, exc_info=True)
                 task = None
             if task is None:
-                ask.tell(None)
+                ask.answer(None)
             else:
                 groups.setdefault((task, ask.question.kind), (task, []))[1].append(ask)
         for task, alike in groups.values():
