@@ -137,8 +137,8 @@ class TablePartition:
         return [output]
 
     def records(self, rows: Ints) -> list[bytes]:
-        """The latest output records of some rows."""
-        return self._records(rows, self.state.latest(rows))
+        """The latest output records of some rows; operators are not asked for those of none."""
+        return self._records(rows, self.state.latest(rows)) if len(rows) else []
 
     def entries(self, rows: Ints) -> Iterator[tuple[bytes, dict[str, Mapping[str, object]]]]:
         """The latest output record of each of these rows, and the memory itself of each operator."""

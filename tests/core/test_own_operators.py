@@ -285,3 +285,29 @@ def test_a_window_of_times_is_kept_and_restored() -> None:
     for state in (original, restored):
         latest = state.latest(state.rows([b"a", b"b"]))["own.state"]
         assert latest == [{"times": [3.0, 4.0, 6.0]}, {"times": [2.0, 5.0]}]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranked(Operator):
+    """Asks for the largest count of all keys, of which there has to be one."""
+
+    value: str
+
+    def layout(self, shapes: Mapping[str, Shape]) -> Layout:
+        return Layout((Field("n"),))
+
+    def fold(self, state: State, batch: Batch, *, each: bool) -> Readout | None:
+        state["n"] += batch.groups.count
+        return None
+
+    def read(self, state: State, query: Floats | None = None) -> Readout:
+        return np.asarray(state["n"] / state["n"].max())
+
+    def export(self, state: State) -> Sequence[Mapping[str, object]]:
+        return [{"n": n} for n in state["n"].tolist()]
+
+
+def test_an_operator_is_not_asked_what_the_records_of_no_key_are() -> None:
+    table = Table("t", stream=STREAM, emit="commit", operators={"own": Ranked(value="x")})
+    part = Partition(App("app", tables=[table]), STREAM, 0, 1).tables["t"]
+    assert part.records(np.zeros(0, np.int64)) == []
