@@ -123,6 +123,13 @@ def test_counts_are_of_all_folds_since_the_last_cut_and_of_these_alone() -> None
     assert (counts.events, counts.outputs["player"], counts.dead_letters.total()) == (1, 1, 0)
 
 
+@pytest.mark.parametrize(("events", "samples"), [(0, 0), (1, 1), (20, 20), (21, 11), (39, 20), (1_000, 20)])
+def test_some_of_the_events_are_samples_of_the_latency(events: int, samples: int) -> None:
+    one = partition(table())
+    one.fold(batch(*({"x": 1} for _ in range(events)), next_offset=events))
+    assert len(one.cut().counts.stamps) == samples
+
+
 def test_a_position_that_moved_without_events_is_committed_bare() -> None:
     one = partition()
     one.fold(batch(next_offset=2))
