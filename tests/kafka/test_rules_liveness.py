@@ -23,9 +23,10 @@ from pipeline.core.partition import Partition
 from pipeline.edges.broker import EmbeddedKafka
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.commit import Committer
+from pipeline.edges.kafka.phase import Phase
 from pipeline.edges.kafka.plane import Plane
 from pipeline.edges.kafka.restore import Restore
-from pipeline.edges.kafka.task import FULL_BYTES, PARK_SECONDS, Phase
+from pipeline.edges.kafka.task import FULL_BYTES, PARK_SECONDS
 from pipeline.errors import KafkaStateError, RunError
 from tests.kafka.pipelines import (
     OPERATORS,

@@ -9,7 +9,8 @@ import pytest
 from pipeline.core.partition import Cut
 from pipeline.edges.kafka import world
 from pipeline.edges.kafka.commit import Committer, transactional_id
-from pipeline.edges.kafka.plane import EVENTS_A_DRAIN, Plane, _turns
+from pipeline.edges.kafka.consumer import EVENTS_A_DRAIN
+from pipeline.edges.kafka.plane import Plane, _turns
 from tests.kafka.pipelines import Site, drained, running, scenario, until
 
 PARTITIONS = 4

@@ -54,6 +54,9 @@ FETCH_BYTES = 2 * 1024 * 1024
 """What is fetched of a partition at once. What arrives is copied some times on its way to columns, and four restores
 run at once: with 8 MiB, a long changelog left a worker with 100 MiB more than it uses, in pieces; no faster for it."""
 
+EVENTS_A_DRAIN = 20_000
+"""Of one partition: they are folded together, which is to take no longer than a step of the loop may."""
+
 
 @dataclass(frozen=True)
 class Drained:
@@ -146,14 +149,17 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             # may be raised inside, because it has no `finally`.
             with self._subscription.fetch_context():
                 pass
-            taken = [] if self._subscription.reassignment_in_progress else self._take(wanted, limit)
-            if taken:
+            if taken := self.take(wanted, limit=limit):
                 return taken
             self._raise_failure(wanted)
             remaining = deadline - self._loop.time()
             if remaining <= 0:
                 return []
             await self._wait(remaining)
+
+    def take(self, wanted: Container[TopicPartition], *, limit: int) -> list[Drained]:
+        """Take what is there already, as `drain` does; what has failed, the next drain tells."""
+        return [] if self._subscription.reassignment_in_progress else self._take(wanted, limit)
 
     def current_assignment(self) -> object | None:
         """The assignment in force, or None between two of them. Compare by identity."""

@@ -68,3 +68,7 @@ class InDoubt(TransactionError):
 
 class Unreachable(KafkaStateError, Failed):
     """The broker does not answer: a task tries again, a command ends."""
+
+
+class Superseded(Exception):
+    """Someone else committed for this partition: the state in memory is not the newest any more."""

@@ -28,10 +28,11 @@ from pipeline.core.partition import Partition
 from pipeline.edges.kafka.admin import Admin
 from pipeline.edges.kafka.backoff import Backoff
 from pipeline.edges.kafka.client import ClientSettings
-from pipeline.edges.kafka.consumer import ColumnarConsumer
+from pipeline.edges.kafka.consumer import EVENTS_A_DRAIN, ColumnarConsumer
 from pipeline.edges.kafka.errors import PartitionError, Unreachable
+from pipeline.edges.kafka.phase import Phase
 from pipeline.edges.kafka.purge import purge
-from pipeline.edges.kafka.task import Phase, Task
+from pipeline.edges.kafka.task import Task
 from pipeline.edges.kafka.topics import prepare
 from pipeline.edges.kafka.watch import Watch
 from pipeline.edges.kafka.world import Listener, World
@@ -48,7 +49,6 @@ _REFUSALS = {
     InconsistentGroupProtocolError: "another kind of consumer uses this group: give the app another name",
 }
 
-EVENTS_A_DRAIN = 20_000
 _IDLE_SECONDS = 0.1
 _HELD_SECONDS = 0.01
 _LOOP_TURNS = 10
@@ -234,10 +234,12 @@ class Plane:
                 self._retries.succeeded()
             for batch in drained:
                 self._failing_since.pop(batch.tp, None)
+                if (task := self.tasks.get(batch.tp)) is not None:
+                    task.take(batch)
+            for batch in drained:
                 await _turns(len(batch.batch))
-                task = self.tasks.get(batch.tp)
-                if task is not None:
-                    await task.fold(batch.batch, batch.assignment)
+                if (task := self.tasks.get(batch.tp)) is not None:
+                    await task.fold()
 
     async def _partition_failed(self, failure: PartitionError) -> None:
         """A lasting fault ends the worker; any other may last as long as a broker may be away."""

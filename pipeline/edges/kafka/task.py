@@ -10,19 +10,20 @@ the cut is kept until it is known whether it went through: then it is done, or s
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import TypeVar
 
 from aiokafka import TopicPartition
 
-from pipeline.core.batch import WireBatch
 from pipeline.core.partition import Cut, GapError, Partition
 from pipeline.edges.kafka.commit import Committer
-from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, Unreachable
+from pipeline.edges.kafka.consumer import EVENTS_A_DRAIN, Drained
+from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, Superseded, Unreachable
 from pipeline.edges.kafka.fold_lock import FoldLock
+from pipeline.edges.kafka.phase import Phase
 from pipeline.edges.kafka.restore import Restore
 from pipeline.edges.kafka.troubles import Troubles
 from pipeline.edges.kafka.world import World, asked_to_end
@@ -40,21 +41,6 @@ LOOP_STEP_SECONDS = 0.05
 _HIDDEN_SECONDS = 1.0
 """How long a commit that a fence has finished may stay hidden: older brokers finish it a moment before that."""
 _AGAIN_SECONDS = 0.1
-
-
-class Phase(enum.Enum):
-    """Where a task is in its life."""
-
-    WAITING = "waiting"
-    FENCING = "fencing"
-    RESTORING = "restoring"
-    RUNNING = "running"
-    PARKED = "parked"
-    CLOSED = "closed"
-
-
-class Superseded(Exception):
-    """Someone else committed for this partition: the state in memory is not the newest any more."""
 
 
 class Task:
@@ -76,6 +62,7 @@ class Task:
         self._leaving = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._waiting = deque[Drained]()
         self._slow = True
         self._in_flight: Cut | None = None
         self._last_commit = 0.0
@@ -148,35 +135,41 @@ class Task:
         """For people: topic-partition."""
         return f"{self.tp.topic}-{self.tp.partition}"
 
-    async def fold(self, batch: WireBatch, assignment: object) -> None:
-        """Fold a batch that was drained under this assignment; it is dropped if that is not the current one.
+    def take(self, drained: Drained) -> None:
+        """It waits to be folded, behind what waits already."""
+        self._waiting.append(drained)
 
-        A batch that can't be folded may have changed the state already: nothing is committed from that state any more,
-        and the task deals with it.
+    async def fold(self) -> None:
+        """Fold what waits, if it was drained under the current assignment.
+
+        A batch that can't be folded may have changed the state already: nothing is committed from that any more.
         """
         async with self._folding:
-            if not self.ready or assignment is not self.assignment or self.partition is None:
-                return
-            partition = self.partition
-            try:
-                await self._fold(partition, batch)
-            except Exception as error:
-                self._broken = error
-                self._work.set()
-                return
-        if partition.changed:
+            await self._fold_waiting()
+        if self._broken is not None or (self.partition is not None and self.partition.changed):
             self._work.set()
 
-    async def _fold(self, partition: Partition, batch: WireBatch) -> None:
+    async def _fold_waiting(self) -> None:
+        while self._waiting:
+            drained = self._waiting.popleft()
+            if self.partition is None or not self.ready or drained.assignment is not self.assignment:
+                continue
+            try:
+                await self._fold(self.partition, drained)
+            except Exception as error:
+                self._broken = error
+            await asyncio.sleep(0)
+
+    async def _fold(self, partition: Partition, drained: Drained) -> None:
         """Fold where it is quickest, on the loop, while that takes no longer than a step of the loop may.
 
         Slow operators, and those of users, fold in the thread: the heartbeats have to go on.
         """
         siblings, began = self._world.siblings(self.tp), time.monotonic()
         if self._slow:
-            await self._world.in_thread(partition.fold, batch, siblings)
+            await self._world.in_thread(partition.fold, drained.batch, siblings)
         else:
-            partition.fold(batch, siblings)
+            partition.fold(drained.batch, siblings)
         self._slow = partition.has_foreign_operators or time.monotonic() - began > LOOP_STEP_SECONDS
 
     async def read(self, work: Callable[[Partition], T], *, brief: bool = False) -> T | None:
@@ -294,6 +287,7 @@ class Task:
         assert self.partition is not None
         if not self._world.consumer.seek_and_resume(self.tp, self.partition.position, self.assignment):
             return False
+        self._waiting.clear()
         self._enter(Phase.RUNNING)
         log.info("%s runs from offset %s", self.name, self.partition.position)
         return True
@@ -356,8 +350,14 @@ class Task:
             listener(self.tp, cut)
 
     async def _cut(self) -> Cut:
-        """Step 1: a consistent copy. A fold and a cut exclude each other; what a broken fold left is never cut."""
+        """Step 1: a consistent copy. A fold and a cut exclude each other; what a broken fold left is never cut.
+
+        What has come by now is folded first, if that is quick: else it would wait for the next commit.
+        """
         async with self._folding:
+            if self.ready and not self.full and not self._slow:
+                self._waiting += self._world.consumer.take({self.tp}, limit=EVENTS_A_DRAIN)
+                await self._fold_waiting()
             if self._broken is not None:
                 raise self._broken
             assert self.partition is not None

@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 
 from pipeline.core.partition import Partition
 from pipeline.edges.kafka.errors import Unreachable
-from pipeline.edges.kafka.task import Phase
+from pipeline.edges.kafka.phase import Phase
 from pipeline.errors import KafkaStateError
 
 if TYPE_CHECKING:
