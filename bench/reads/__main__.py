@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ import psutil
 from aiokafka import TopicPartition
 
 from bench.reads.readers import Met
+from bench.reads.source import pool
 from operators.columns.grouping import Floats
 from pipeline.core.config.load import load
 from pipeline.edges.bench.rounds import cpu_seconds
@@ -148,18 +149,19 @@ class Load:
         self._worker = stack.enter_context(Worker(self._config, self._environment, self._folder))
         self._worker.await_ready(f"http://{_HOST}:{self.port}", _READY_SECONDS)
 
+    def fill(self) -> None:
+        """Have each player scored once at least: readers ask for all of them."""
+        shares = [len(share) for share in pool(len(self._parts))]
+        with self._source(_FULL_SPEED):
+            self._await(lambda done: all(done.get(part, 0) >= n for part, n in zip(self._parts, shares, strict=True)))
+
     def largest(self, seconds: float) -> float:
         """Events a second that are committed for a while, as the source sends all that this machine lets it."""
         with self._source(_FULL_SPEED):
             time.sleep(_SETTLE_SECONDS)
             began, before = time.monotonic(), self._committed()
             time.sleep(seconds)
-            while (came := self._committed() - before) == 0:
-                if time.monotonic() > began + seconds + _READY_SECONDS:
-                    raise click.ClickException(
-                        f"no event was committed in {seconds + _READY_SECONDS:g} s: see that Kafka is up"
-                    )
-                time.sleep(_LOOK_SECONDS)
+            came = self._await(lambda done: sum(done.values()) > before) - before
             return came / (time.monotonic() - began)
 
     @contextmanager
@@ -200,6 +202,16 @@ class Load:
 
     def _committed(self) -> int:
         return sum(self._admin.committed(self._app.group).values())
+
+    def _await(self, enough: Callable[[Mapping[TopicPartition, int]], bool]) -> int:
+        """How many events are committed, once they are enough."""
+        deadline = time.monotonic() + _READY_SECONDS
+        while not enough(done := self._admin.committed(self._app.group)):
+            if time.monotonic() > deadline:
+                said = f"within {_READY_SECONDS:g} s no more than {sum(done.values()):,} events were committed"
+                raise click.ClickException(f"{said}: see that Kafka is up")
+            time.sleep(_LOOK_SECONDS)
+        return sum(done.values())
 
     def _ends(self) -> tuple[float, int]:
         """Up to where all logs go, and when that was so."""
@@ -268,6 +280,7 @@ def command(*, share: float, reads: float, seconds: float, rounds: int, brokers:
     quiet, read, met = list[Window](), list[Window](), list[Met]()
     with ExitStack() as stack:
         load = Load(stack, brokers)
+        load.fill()
         for number in range(1, rounds + 1):
             largest = load.largest(_LARGEST_SECONDS)
             click.echo(f"round {number}: largest load {largest:,.0f} events a second; now {largest * share:,.0f} come")
