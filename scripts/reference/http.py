@@ -46,25 +46,27 @@ other way round; a listing looks at 50,000 keys between two folds at most.
 
 `make bench-reads` finds the largest load that comes in and is folded at once, and then measures the lag at half of
 it, without readers and with them, by turns, six times 20 seconds each. On two cores, which Kafka, the source of the
-events and the readers shared with the worker, three runs of it, with 273,000 to 392,000 events a second:
+events and the readers shared with the worker, and whose host let them run at half their speed for most of the time,
+three runs of it, with 235,000 to 338,000 events a second:
 
 | | lag at the median, at 95 % | higher, by rounds | growth a second | worker |
 | --- | --- | --- | --- | --- |
-| first run, without readers | 83, 128 ms | | -0.5 ± 0.3 ms | 61 % of a core |
-| 999 reads a second | 87, 149 ms | +2.8 ± 2.8 ms | +0.4 ± 0.4 ms | 69 % |
-| second run, without readers | 81, 126 ms | | -0.1 ± 0.3 ms | 60 % |
-| 998 reads a second | 90, 162 ms | +9.5 ± 4.4 ms | +0.1 ± 0.2 ms | 70 % |
-| third run, without readers | 92, 159 ms | | 0.0 ± 0.4 ms | 67 % |
-| 998 reads a second | 104, 241 ms | +13.2 ± 7.0 ms | -0.9 ± 0.7 ms | 78 % |
+| first run, without readers | 101, 214 ms | | +1.4 ± 0.7 ms | 75 % of a core |
+| 998 reads a second | 132, 260 ms | +27.9 ± 6.9 ms | -1.9 ± 0.7 ms | 83 % |
+| second run, without readers | 87, 159 ms | | +0.2 ± 0.7 ms | 71 % |
+| 999 reads a second | 105, 234 ms | +22.5 ± 12.3 ms | -0.1 ± 0.5 ms | 80 % |
+| third run, without readers | 121, 249 ms | | +0.7 ± 1.5 ms | 79 % |
+| 997 reads a second | 146, 323 ms | +26.4 ± 8.2 ms | +1.2 ± 1.4 ms | 83 % |
 
-So reads do not make the lag grow, but it is higher with them: by some 8 ms, a tenth, at the median, and by 21 to 82 ms
-at 95 %. In one round of the eighteen, with the worker at 87 % of its core, it was 46 ms more at the median. Half of the
-answers came within 8 to 18 ms, 99 % within 35 to 132.
+So reads do not make the lag grow, but it is higher with them: by a fifth to a third at the median, and by 46 to 75 ms
+at 95 %. In one round of the eighteen, with the worker at 86 % of its core, it was 78 ms more at the median. Half of the
+answers came within 10 to 27 ms, 99 % within 45 to 327.
 
 The fuller a core is, the more reads add to the lag, for a commit takes longer with less time between reads and folds,
-and what comes meanwhile is the lag. Before keys were looked up together, a slower machine had it at 133 ms in place of
-103, with the worker at 82 % of a core in place of 69. Where there is no room left at all, one that was half as quick as
-that had it at 516 ms in place of 251, though it went neither up nor down there either. Give it room, or take more
+and what comes meanwhile is the lag. Before commits folded what had come by then, a run between the second and the third
+of those above had a lag of 113 ms without readers and 156 with them; runs at full speed, with the worker at 60 to 67 %
+of a core, had 81 to 92 and 87 to 104. Where there is no room left at all, a machine half as quick had it at 516 ms in
+place of 251, though it went neither up nor down there either. Give it room, or take more
 workers."""
 
 EXAMPLES: Mapping[str, tuple[str, str | None]] = {
