@@ -235,7 +235,7 @@ class Plane:
             for batch in drained:
                 self._failing_since.pop(batch.tp, None)
                 if (task := self.tasks.get(batch.tp)) is not None:
-                    task.take(batch)
+                    task.enqueue(batch)
             for batch in drained:
                 await _turns(len(batch.batch))
                 if (task := self.tasks.get(batch.tp)) is not None:

@@ -135,8 +135,8 @@ class Task:
         """For people: topic-partition."""
         return f"{self.tp.topic}-{self.tp.partition}"
 
-    def take(self, drained: Drained) -> None:
-        """It waits to be folded, behind what waits already."""
+    def enqueue(self, drained: Drained) -> None:
+        """Have it folded after what waits already."""
         self._waiting.append(drained)
 
     async def fold(self) -> None:
