@@ -44,7 +44,8 @@ def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
         "self._isolation_level",
         FetchResult.__init__: "self._partition_records self._assignment",
         FetchError.__init__: "self._error",
-        PartitionRecords.__init__: "self._records self.next_fetch_offset self._aborted_producers self._isolation_level",
+        PartitionRecords.__init__: "self._records self.next_fetch_offset self._aborted_producers self._isolation_level "
+        "self._records_iterator",
         GroupCoordinator.__init__: "self._coordination_task self._heartbeat_task self._commit_refresh_task",
         TopicPartitionState.__init__: "self.highwater self.lso",
         AIOKafkaProducer.__init__: "self._txn_manager self._message_accumulator self._sender self._closed self.client "

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -137,6 +139,29 @@ def test_no_more_of_a_long_log_is_held_than_one_fetch(kafka: str) -> None:
         assert max(held) <= FETCH_BYTES < sum(held)
 
     run(scenario)
+
+
+def test_the_memory_of_what_was_fetched_is_free_without_pythons_collector(kafka: str) -> None:
+    """The collector looks for cycles rarely in a worker, and what is fetched meanwhile would add up to gigabytes."""
+    taken, passed_over = TopicPartition(make_topic(kafka), 0), TopicPartition(make_topic(kafka), 0)
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(ClientSettings(kafka), unique("owner"))
+        for tp in (taken, passed_over):
+            await write(producer, tp.topic, [b"one", b"two"])
+        await producer.close()
+        async with shut(await reader_at(kafka, {taken: 0, passed_over: 0})) as consumer:
+            fetched = [weakref.ref(await _fetched(consumer, tp)) for tp in (taken, passed_over)]
+            assert None not in [records() for records in fetched]
+            assert values_of(await drain_to(consumer, taken, 3)) == [b"one", b"two"]  # and the marker behind
+            consumer.seek(passed_over, 2)
+            assert [records() for records in fetched] == [None, None]
+
+    gc.disable()
+    try:
+        run(scenario)
+    finally:
+        gc.enable()
 
 
 def test_aborted_transactions_are_invisible_and_leave_no_gap(kafka: str) -> None:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import OrderedDict
 from collections.abc import Container
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.consumer.fetcher import FetchError
+from aiokafka.consumer.fetcher import FetchError, FetchResult
 from aiokafka.errors import (
     ConsumerStoppedError,
     CorruptRecordException,
@@ -78,6 +79,20 @@ class Watermarks:
     high: int
 
 
+class _Fetched(OrderedDict[TopicPartition, Any]):
+    """What was fetched and not yet taken, in memory that is free as soon as nobody needs it.
+
+    aiokafka's results hold an iterator that holds them; only reading it to its end lets go of both, and nobody does
+    here. Python's collector of such cycles goes by the number of objects: the few that hold all bytes of a fetch would
+    be gigabytes before it looks for them.
+    """
+
+    def __setitem__(self, tp: TopicPartition, result: Any) -> None:
+        if isinstance(result, FetchResult):
+            result._partition_records._records_iterator = None
+        super().__setitem__(tp, result)
+
+
 class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
     """A consumer whose records come as columns. Read by `drain` only; the reading calls of aiokafka are not for use."""
 
@@ -130,6 +145,7 @@ class ColumnarConsumer(AIOKafkaConsumer):  # type: ignore[misc]
             await self._disconnect()
             raise KafkaConnectionError("the broker is starting: it names no broker yet")
         await super().start()
+        self._fetcher._records = _Fetched()
 
     async def drain(self, wanted: Container[TopicPartition], *, limit: int, timeout: float) -> list[Drained]:
         """Take what was fetched of the ``wanted`` partitions, waiting up to ``timeout`` seconds for the first of it.
