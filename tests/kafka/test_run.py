@@ -52,6 +52,22 @@ def test_a_signal_drains_commits_and_ends_with_0(site: Site, number: signal.Sign
     assert games == [100] * 40
 
 
+def test_memory_does_not_grow_with_all_that_is_read(site: Site) -> None:
+    events = [(f"player-{n % 40}".encode(), {"score": n, "remark": "x" * 60_000}) for n in range(400)]
+    taken: list[int] = []
+
+    def committed() -> bool:
+        return site.committed() == (len(taken) + 1) * len(events)
+
+    with site.running() as worker:
+        for _ in range(4):
+            site.send("scores", events)
+            until(committed, 60, "all that was sent committed", worker)
+            taken.append(psutil.Process(worker.pid).memory_info().rss)
+    read = 3 * len(events) * 60_000
+    assert taken[-1] - taken[0] < read / 2, taken
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_second_signal_ends_at_once(site: Site, number: signal.Signals, code: int) -> None:
     with site.running() as worker:
