@@ -77,7 +77,8 @@ def calm_the_collector() -> None:
     """Have Python look for cycles rarely, and never again in what the modules hold.
 
     A drain makes an object for each record and drops it at once; at Python's own threshold of 700 of them the collector
-    would take a tenth of the worker's time, and find nothing.
+    would take a tenth of the worker's time, and find nothing. As it looks so rarely, nothing that holds much memory may
+    be in a cycle.
     """
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)
