@@ -46,27 +46,25 @@ other way round; a listing looks at 50,000 keys between two folds at most.
 
 `make bench-reads` finds the largest load that comes in and is folded at once, and then measures the lag at half of
 it, without readers and with them, by turns, six times 20 seconds each. On two cores, which Kafka, the source of the
-events and the readers shared with the worker, and whose host let them run at half their speed for most of the time,
-three runs of it, with 235,000 to 338,000 events a second:
+events and the readers shared with the worker, three runs of it, with 234,000 to 368,000 events a second:
 
 | | lag at the median, at 95 % | higher, by rounds | growth a second | worker |
 | --- | --- | --- | --- | --- |
-| first run, without readers | 101, 214 ms | | +1.4 ± 0.7 ms | 75 % of a core |
-| 998 reads a second | 132, 260 ms | +27.9 ± 6.9 ms | -1.9 ± 0.7 ms | 83 % |
-| second run, without readers | 87, 159 ms | | +0.2 ± 0.7 ms | 71 % |
-| 999 reads a second | 105, 234 ms | +22.5 ± 12.3 ms | -0.1 ± 0.5 ms | 80 % |
-| third run, without readers | 121, 249 ms | | +0.7 ± 1.5 ms | 79 % |
-| 997 reads a second | 146, 323 ms | +26.4 ± 8.2 ms | +1.2 ± 1.4 ms | 83 % |
+| first run, without readers | 82, 157 ms | | -0.1 ± 0.6 ms | 63 % of a core |
+| 999 reads a second | 97, 212 ms | +15.3 ± 3.4 ms | +0.0 ± 1.2 ms | 74 % |
+| second run, without readers | 79, 131 ms | | +0.9 ± 0.4 ms | 62 % |
+| 998 reads a second | 90, 171 ms | +13.2 ± 5.3 ms | -0.4 ± 0.4 ms | 71 % |
+| third run, without readers | 73, 119 ms | | -0.1 ± 0.4 ms | 56 % |
+| 999 reads a second | 82, 134 ms | +9.0 ± 1.9 ms | +0.7 ± 0.6 ms | 66 % |
 
-So reads do not make the lag grow, but it is higher with them: by a fifth to a third at the median, and by 46 to 75 ms
-at 95 %. In one round of the eighteen, with the worker at 86 % of its core, it was 78 ms more at the median. Half of the
-answers came within 10 to 27 ms, 99 % within 45 to 327.
+So the lag is flat while reads go on, but on another level: 9 to 15 ms above that without them at the median, of some
+80, and 15 to 55 ms at 95 %. In the last two runs, half of the answers of a round came within 8 to 15 ms, 99 % within
+34 to 224.
 
 The fuller a core is, the more reads add to the lag, for a commit takes longer with less time between reads and folds,
-and what comes meanwhile is the lag. Before commits folded what had come by then, a run between the second and the third
-of those above had a lag of 113 ms without readers and 156 with them; runs at full speed, with the worker at 60 to 67 %
-of a core, had 81 to 92 and 87 to 104. Where there is no room left at all, a machine half as quick had it at 516 ms in
-place of 251, though it went neither up nor down there either. Give it room, or take more
+and what comes meanwhile is the lag. With earlier versions, it was a fifth to a third higher where the host let the
+cores run at half their speed, so that the worker took 71 to 79 % of one before anybody read; and where no room was
+left at all, 516 ms in place of 251, though it went neither up nor down there either. Give it room, or take more
 workers."""
 
 EXAMPLES: Mapping[str, tuple[str, str | None]] = {
