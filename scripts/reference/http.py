@@ -46,7 +46,7 @@ other way round; a listing looks at 50,000 keys between two folds at most.
 
 `make bench-reads` finds the largest load that comes in and is folded at once, and then measures the lag at half of
 it, without readers and with them, by turns, six times 20 seconds each. On two cores, which Kafka, the source of the
-events and the readers shared with the worker, three runs of it, with 234,000 to 368,000 events a second:
+events and the readers shared with the worker, three runs of it, with some 230,000 to 370,000 events a second:
 
 | | lag at the median, at 95 % | higher, by rounds | growth a second | worker |
 | --- | --- | --- | --- | --- |
