@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import cast
@@ -11,6 +10,7 @@ from typing import cast
 import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from operators import Count, LinearAttention, Mean, MovingMean
 from pipeline import App, Stream, Table

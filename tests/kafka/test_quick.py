@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -13,12 +13,12 @@ from typing import cast
 
 import pytest
 from aiohttp import web
-from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from pipeline.edges.web.admission import TOGETHER, Guard, Turns
+from pipeline.edges.web.known import Request
 from pipeline.edges.web.looks import Ask
-from pipeline.edges.web.quick import Lookups, Runner, Tell
+from pipeline.edges.web.quick import Lookups, Manner, Runner, Tell
 from pipeline.edges.web.reading import Reader
 from tests.kafka.clients import run
 
@@ -31,14 +31,23 @@ class Asked:
     """Stands where the state is: takes look-ups, each of which is answered when the test says so."""
 
     tells: list[Tell] = field(default_factory=list)
-    bodies: list[bytes] = field(default_factory=list)
+    requests: list[Request[Manner]] = field(default_factory=list)
+    manners: int = 0
 
-    def begin(self, message: RawRequestMessage, body: bytes, tell: Tell) -> bool:
-        if not message.path.startswith("/tables/t/"):
+    def manner(self, headers: Mapping[str, str]) -> Manner | None:
+        self.manners += 1
+        return Lookups(cast(Reader, None), cast(Turns, None), Guard(None)).manner(headers)
+
+    def begin(self, request: Request[Manner], tell: Tell) -> bool:
+        if not request.path.startswith("/tables/t/"):
             return False
-        self.bodies.append(body)
+        self.requests.append(request)
         self.tells.append(tell)
         return True
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [request.body for request in self.requests]
 
     async def come(self, number: int) -> None:
         async with asyncio.timeout(30):
@@ -60,6 +69,13 @@ class Scene:
         async with asyncio.timeout(30):
             head = await self.reader.readuntil(b"\r\n\r\n")
             return await self.reader.readexactly(int(head.partition(b"Content-Length: ")[2].partition(b"\r\n")[0]))
+
+    async def meet(self) -> None:
+        """Have the header fields known of a plain look-up."""
+        self.writer.write(GET % (b"met", b""))
+        await self.asked.come(1)
+        self.asked.tells[0](response(b"met"))
+        assert await self.answer() == b"met"
 
 
 @asynccontextmanager
@@ -98,7 +114,7 @@ def test_the_private_names_of_a_connection() -> None:
     made = inspect.getsource(RequestHandler) + inspect.getsource(web.Server) + inspect.getsource(web.AppRunner)
     for name in (
         "_waiter", "_messages", "_parser", "_request_in_progress", "_handler_waiter", "_next_keepalive_close_time",
-        "_keepalive_timeout", "_kwargs", "_make_server",
+        "_keepalive_timeout", "_force_close", "_close", "_kwargs", "_make_server",
     ):  # fmt: skip
         assert re.search(rf"\b{name}\b", made), name
 
@@ -142,6 +158,50 @@ def test_what_is_not_to_be_had_goes_the_long_way_with_its_body() -> None:
     played(work)
 
 
+def test_what_differs_from_one_before_in_its_key_alone_is_answered_as_that() -> None:
+    async def work(one: Scene) -> None:
+        post = b"POST /tables/t/%s/read HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n%s"
+        for number, request in enumerate(
+            (GET % (b"a", b""), post % (b"a", b"some"), GET % (b"b", b""), post % (b"b", b"body")), 1
+        ):
+            one.writer.write(request)
+            await one.asked.come(number)
+            one.asked.tells[-1](response(b"short %d" % number))
+            assert await one.answer() == b"short %d" % number
+        assert [asked.path for asked in one.asked.requests] == [
+            "/tables/t/a", "/tables/t/a/read", "/tables/t/b", "/tables/t/b/read",
+        ]  # fmt: skip
+        assert one.asked.bodies == [b"", b"some", b"", b"body"]
+        assert one.asked.manners == 2  # those of the others were known
+
+    played(work)
+
+
+def test_what_is_known_and_not_to_be_had_goes_the_long_way_in_its_turn() -> None:
+    async def work(one: Scene) -> None:
+        post = b"POST /tables/t/%s/read HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n\r\n%s"
+        one.writer.write(post % (b"a", b"some"))
+        await one.asked.come(1)
+        one.asked.tells[0](response(b"short"))
+        assert await one.answer() == b"short"
+        one.writer.write(post % (b"b", b"body"))
+        await one.asked.come(2)
+        one.writer.write(GET % (b"c", LONG))
+        await asyncio.sleep(0.02)
+        one.asked.tells[1](None)
+        assert [await one.answer(), await one.answer()] == [b"page /tables/t/b/read body", b"page /tables/t/c"]
+        one.writer.write(post.replace(b"/t/", b"/other/") % (b"d", b"more"))
+        assert await one.answer() == b"page /tables/other/d/read more"
+        one.writer.write(post % (b"e", b"last"))
+        await one.asked.come(3)
+        one.asked.tells[2](response(b"short e"))
+        assert await one.answer() == b"short e"
+        assert one.asked.bodies == [b"some", b"body", b"last"]
+        assert one.asked.manners == 1
+
+    played(work)
+
+
 @pytest.mark.parametrize(
     "request_",
     [
@@ -175,30 +235,36 @@ def test_a_body_in_two_parts_goes_the_long_way() -> None:
     played(work)
 
 
+@pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("behind", [b"", b"GET /ta"])
-def test_who_hangs_up_while_it_waits_is_passed_over(behind: bytes) -> None:
+def test_who_hangs_up_while_it_waits_is_passed_over(behind: bytes, known: bool) -> None:
     async def work(one: Scene) -> None:
-        one.writer.write(GET % (b"a", b"") + behind)
-        await one.asked.come(1)
+        if known:
+            await one.meet()
+        one.writer.write(GET % (b"a", b"") + (behind if not known else b""))
+        await one.asked.come(1 + known)
         one.writer.write(behind)
         await asyncio.sleep(0.02)
         one.writer.transport.abort()
         await asyncio.sleep(0.05)
-        one.asked.tells[0](response(b"short"))
-        one.asked.tells[0](None)
+        one.asked.tells[-1](response(b"short"))
+        one.asked.tells[-1](None)
 
     played(work)
 
 
+@pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("at_hand", [True, False])
-def test_a_server_that_ends_answers_who_waits(at_hand: bool) -> None:
+def test_a_server_that_ends_answers_who_waits(at_hand: bool, known: bool) -> None:
     async def work(one: Scene) -> None:
+        if known:
+            await one.meet()
         one.writer.write(GET % (b"a", b""))
-        await one.asked.come(1)
+        await one.asked.come(1 + known)
         ending = asyncio.create_task(one.runner.cleanup())
         await asyncio.sleep(0.05)
         assert not ending.done()
-        one.asked.tells[0](response(b"short") if at_hand else None)
+        one.asked.tells[-1](response(b"short") if at_hand else None)
         if at_hand:
             assert await one.answer() == b"short"
         async with asyncio.timeout(30):
@@ -248,12 +314,12 @@ def test_requests_that_come_together_are_looked_up_together() -> None:
 
         def come(*keys: bytes) -> None:
             for key in keys:
-                message = SimpleNamespace(path=f"/tables/t/{key.decode()}", method="GET", headers={})
-                assert lookups.begin(cast(RawRequestMessage, message), b"", told.append)
+                assert lookups.begin(Request("GET", f"/tables/t/{key.decode()}", manner, b""), told.append)
 
         told = list[bytes | None]()
         reader = cast(Reader, SimpleNamespace(declared={"t": SimpleNamespace(name="t")}, at_hand=at_hand))
         lookups = Lookups(reader, Turns(lambda: committing), Guard(None))
+        manner = cast(Manner, lookups.manner({}))
         come(b"a", b"b")
         await asyncio.sleep(0)
         come(b"c")

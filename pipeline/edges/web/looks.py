@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TypeAlias, TypeVar
 
 import msgspec
 import numpy as np
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from operators.columns.arithmetic import plain
 from operators.operator import Readout as Columns
@@ -38,8 +37,7 @@ _BYTES = 64 * 1024
 """Rows that are looked at together, and bytes of state of them, at most: some milliseconds of them."""
 
 
-@dataclass(frozen=True)
-class Question:
+class Question(Struct, frozen=True, eq=False):
     """What is asked of a key: its entry, or with an ``operator`` what that one gives, for the vector ``(1, d_k)``."""
 
     table: str
@@ -61,8 +59,7 @@ class Question:
         return entries if self.operator is None else readouts(self.operator, vectors)
 
 
-@dataclass(frozen=True)
-class Ask:
+class Ask(Struct, frozen=True, eq=False):
     """A question of the first of these keys that has a row, and who is told the answer as ``show`` has it, or None."""
 
     question: Question
@@ -99,7 +96,10 @@ def readouts(operator: str, vectors: Floats | None) -> Look[Readout]:
 
 def row_of(part: TablePartition, keys: Collection[bytes]) -> int | None:
     """The row of the first of the keys that has one."""
-    return next((row for key in keys if (row := part.state.find(key)) is not None), None)
+    for key in keys:
+        if (row := part.state.find(key)) is not None:
+            return row
+    return None
 
 
 def together(task: Task, asks: Sequence[Ask]) -> Iterator[Sequence[Ask]]:

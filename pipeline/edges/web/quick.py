@@ -17,26 +17,28 @@ from typing import Any, TypeAlias, cast
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http import SERVER_SOFTWARE, HttpVersion11, RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
+from msgspec import Struct
 
 from pipeline.edges.web.admission import PATH_BYTES, TOGETHER, Guard, Turns
 from pipeline.edges.web.answers import Query
 from pipeline.edges.web.errors import HttpError
 from pipeline.edges.web.formats import decoded, encoded, wanted
 from pipeline.edges.web.keys import keys_named
+from pipeline.edges.web.known import Message, Request, Tap
 from pipeline.edges.web.looks import Ask, Question
 from pipeline.edges.web.reading import Reader
 
-Message: TypeAlias = tuple[RawRequestMessage, StreamReader]
 Tell: TypeAlias = Callable[[bytes | None], None]
-
-_HEAD = (
-    "HTTP/1.1 200 OK\r\nVary: Accept\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n"
-    f"Date: {{date}}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
-)
-"""As the long way has it."""
 
 _LONG = (hdrs.EXPECT, hdrs.ORIGIN, hdrs.CONTENT_ENCODING)
 """Headers that want more than an answer."""
+
+
+class Manner(Struct, frozen=True):
+    """How a client that may ask does so, by its header fields: what it sends, and how it wants to see the answer."""
+
+    sends: str
+    show: Callable[[object], bytes]
 
 
 class Lookups:
@@ -48,30 +50,35 @@ class Lookups:
         self._guard = guard
         self._asks: list[Ask] = []
 
-    def begin(self, message: RawRequestMessage, body: bytes, tell: Tell) -> bool:
+    def manner(self, headers: Mapping[str, str]) -> Manner | None:
+        """How a client with these headers asks; None if it may not, or wants more than an answer."""
+        if any(header in headers for header in _LONG) or not self._guard.admits(headers):
+            return None
+        return Manner(_content_type(headers), partial(_response, wanted(headers.get(hdrs.ACCEPT, ""))))
+
+    def begin(self, request: Request[Manner], tell: Tell) -> bool:
         """Tell the whole response, at once or later; or None, if there is none to be had here.
 
         Returns False for a request that is no such thing.
         """
-        match message.path.split("/") if len(message.path) <= PATH_BYTES else ():
-            case ["", "tables", name, segment] if message.method == hdrs.METH_GET:
+        match request.path.split("/") if len(request.path) <= PATH_BYTES else ():
+            case ["", "tables", name, segment] if request.method == hdrs.METH_GET:
                 asks = False
-            case ["", "tables", name, segment, "read"] if message.method == hdrs.METH_POST:
+            case ["", "tables", name, segment, "read"] if request.method == hdrs.METH_POST:
                 asks = True
             case _:
                 return False
-        headers, tables = message.headers, self._reader.declared
-        if not segment or "?" in segment or "#" in segment or name not in tables or not self._guard.admits(headers):
+        manner, tables = request.manner, self._reader.declared
+        if not segment or "?" in segment or "#" in segment or name not in tables:
             return False
         try:
-            query = decoded(body, _content_type(headers), Query) if asks else None
+            query = decoded(request.body, manner.sends, Query) if asks else None
             question = Question.of(tables[name], query)
         except (ValueError, RecursionError, HttpError):
             return False
-        show = partial(_response, kind=wanted(headers.get(hdrs.ACCEPT, "")))
         if not self._asks:
             self._answer_soon()
-        self._asks.append(Ask(question, keys_named(segment), show, tell))
+        self._asks.append(Ask(question, keys_named(segment), manner.show, tell))
         return True
 
     def _answer_soon(self) -> None:
@@ -91,53 +98,61 @@ class Connection(RequestHandler):
     def __init__(self, manager: web.Server, lookups: Lookups, **options: Any) -> None:
         super().__init__(manager, **options)
         self._lookups = lookups
-        self._answering = False
+        self._tap = Tap(self._parser, self._take)
+        self._parser = cast(Any, self._tap)
+        self._answering = self._long_way = False
         self._behind = b""
-        self._parser = cast(Any, _Tap(self._parser, self._take))
 
     def data_received(self, data: bytes) -> None:
         """Answers come in the order of the requests: what comes behind a look-up waits for its answer."""
-        if not self._answering:
+        if self._answering:
+            if not self._behind and self.transport is not None:
+                self.transport.pause_reading()
+            self._behind += data
+        elif not self._waits or (request := self._tap.known(data)) is None:
             super().data_received(data)
-            return
-        if not self._behind and self.transport is not None:
-            self.transport.pause_reading()
-        self._behind += data
+        elif not self._begin(request, data):
+            self._go_long(data)
 
-    def _take(self, message: RawRequestMessage, payload: StreamReader) -> list[Message]:
-        """Begin to answer a request, if it is a look-up and nothing else is under way here. What is left of it."""
-        waits = self._waiter is not None and not self._waiter.done()
+    @property
+    def _waits(self) -> bool:
+        """Whether nothing is under way here, so that a look-up may be answered."""
+        idle = self._waiter is not None and not self._waiter.done()
+        return idle and not (self.writing_paused or self._force_close or self._close)
+
+    def _take(self, message: RawRequestMessage, payload: StreamReader) -> tuple[list[Message], Manner | None]:
+        """Begin to answer a request, if it is a look-up and nothing else is under way here."""
         simple = message.version == HttpVersion11 and not message.should_close and payload.is_eof()
-        if self.writing_paused or not waits or not simple or any(header in message.headers for header in _LONG):
-            return [(message, payload)]
+        if self._long_way or not simple or not self._waits or (manner := self._lookups.manner(message.headers)) is None:
+            return [(message, payload)], None
         if body := payload.read_nowait():
             payload = StreamReader(self, len(body), loop=self._loop)  # as what is read is not to be read again
             payload.feed_data(body)
             payload.feed_eof()
+        if self._begin(Request(message.method, message.path, manner, body), (message, payload)):
+            return [], manner
+        return [(message, payload)], None
 
-        def tell(response: bytes | None) -> None:
-            if response is None:
-                self._messages.append((message, payload))
-            self._go_on(response)
-
+    def _begin(self, request: Request[Manner], came: bytes | Message) -> bool:
+        """Begin to answer a request, which came as data or as the parser made it. Whether it is a look-up."""
         self._answering = self._request_in_progress = True
-        if self._lookups.begin(message, body, tell):
-            return []
+        if self._lookups.begin(request, partial(self._go_on, came)):
+            return True
         self._answering = self._request_in_progress = False
-        return [(message, payload)]
+        return False
 
-    def _go_on(self, response: bytes | None) -> None:
-        """A look-up is answered, or else it is the first of the messages now."""
+    def _go_on(self, came: bytes | Message, response: bytes | None) -> None:
+        """A look-up is answered, or else goes the long way now."""
         self._answering = self._request_in_progress = False
         if self._handler_waiter is not None and not self._handler_waiter.done():
             self._handler_waiter.set_result(None)
         if self.transport is None or self._parser is None:
             return  # the client is gone
         if response is None:
-            if self._waiter is not None and not self._waiter.done():
-                self._waiter.set_result(None)
+            self._go_long(came)
         else:
-            self._parser.message_consumed()
+            if not isinstance(came, bytes):
+                self._parser.message_consumed()
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
             self.transport.write(response)
         if self._behind:
@@ -145,23 +160,16 @@ class Connection(RequestHandler):
             self.transport.resume_reading()
             self.data_received(data)
 
-
-class _Tap:
-    """A connection's parser, from which a request that comes alone is taken."""
-
-    def __init__(self, parser: Any, take: Callable[[RawRequestMessage, StreamReader], list[Message]]) -> None:
-        self._parser = parser
-        self._take = take
-
-    def feed_data(self, data: bytes) -> tuple[list[Message], bool, bytes]:
-        """The requests that go the long way, whether another protocol begins, and the first bytes of that."""
-        messages, upgraded, tail = self._parser.feed_data(data)
-        if len(messages) == 1 and not upgraded:
-            messages = self._take(*messages[0])
-        return messages, upgraded, tail
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parser, name)
+    def _go_long(self, came: bytes | Message) -> None:
+        """Have a request handled that is no look-up, or not one that is at hand."""
+        if isinstance(came, bytes):
+            self._long_way = True
+            super().data_received(came)
+            self._long_way = False
+            return
+        self._messages.append(came)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class Server(web.Server):
@@ -192,11 +200,15 @@ def _content_type(headers: Mapping[str, str]) -> str:
     return headers.get(hdrs.CONTENT_TYPE, "").partition(";")[0].strip().lower()
 
 
-def _response(answer: object, kind: str) -> bytes:
+def _response(kind: str, answer: object) -> bytes:
     body = encoded(answer, kind)
-    return _HEAD.format(kind=kind, length=len(body), date=_date(int(time.time()))).encode() + body
+    before, behind = _head(kind, int(time.time()))
+    return b"%b%d%b%b" % (before, len(body), behind, body)
 
 
-@lru_cache(maxsize=1)
-def _date(now: int) -> str:
-    return formatdate(now, usegmt=True)
+@lru_cache(maxsize=2)
+def _head(kind: str, now: int) -> tuple[bytes, bytes]:
+    """What is before the length of the body in a response, and what is behind it: as the long way has it."""
+    before = f"HTTP/1.1 200 OK\r\nVary: Accept\r\nContent-Type: {kind}\r\nContent-Length: "
+    behind = f"\r\nDate: {formatdate(now, usegmt=True)}\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
+    return before.encode(), behind.encode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -114,9 +114,11 @@ class Reader:
         to nothing after all.
         """
         groups: dict[object, tuple[Task, list[Ask]]] = {}
+        quick = lru_cache(self._quick)
         for ask in asks:
             try:
-                task = self._quick(ask)
+                name = ask.question.table
+                task = next((task for task in quick(name) if _sees(task, name, ask.keys)), None)
             except Exception:  # the long way says what it is; raised here, it would hold up all who asked as well
                 log.debug("%s is not looked for", ask.keys, exc_info=True)
                 task = None
@@ -128,17 +130,16 @@ class Reader:
             for some in together(task, alike):
                 task.read_soon(partial(look_up, task, some))
 
-    def _quick(self, ask: Ask) -> Task | None:
-        """The task that has the key, if a look at its state is quick."""
-        table = self.declared[ask.question.table]
-        return next((task for task in self._ours(table) if task.quick_to_read and _sees(task, table, ask.keys)), None)
+    def _quick(self, name: str) -> Sequence[Task]:
+        """The tasks of a table where a look at the state is quick."""
+        return [task for task in self._ours(self.declared[name]) if task.quick_to_read]
 
     async def _of_key(self, table: Table, segment: str, work: Look[T]) -> T:
         """Do ``work`` with the key's row, in the partition that has it."""
         keys = keys_named(segment)
         missing = self._homes(table, keys)
         # It is in one of them: which one can be seen while a fold goes on, what it holds can't.
-        for task in sorted(self._tasks(table), key=lambda task: not _sees(task, table, keys)):
+        for task in sorted(self._tasks(table), key=lambda task: not _sees(task, table.name, keys)):
             if task.tp.partition in missing:
                 look = partial(_found, task, keys=keys, work=work)
                 result = await self._read(task, table, look, brief=True)
@@ -196,9 +197,9 @@ class Reader:
         return await task.read(lambda partition: work(partition.tables[table.name]), brief=brief)
 
 
-def _sees(task: Task, table: Table, keys: Collection[bytes]) -> bool:
+def _sees(task: Task, name: str, keys: Collection[bytes]) -> bool:
     """Whether one of the keys seems to be there. That can be seen while a fold goes on; what it holds can't."""
-    return task.partition is not None and row_of(task.partition.tables[table.name], keys) is not None
+    return task.partition is not None and row_of(task.partition.tables[name], keys) is not None
 
 
 def _found(task: Task, part: TablePartition, keys: Collection[bytes], work: Look[T]) -> Sequence[T]:
