@@ -41,9 +41,9 @@ A look-up takes 0.08 ms of CPU, of the core that folds too. A worker answers tho
 read the request, and together those that have come together; what a connection sent before, but for the key, it need
 not parse again, so keep connections open and their header fields as they are. Whatever else is asked, and look-ups of
 keys of other workers, with an `Origin`, or several at once on one connection, take two or three times as long. Requests
-that come while a commit is under way begin together, when it is over or after 15 ms, and at most 64 at once, so that a
-commit has most turns of the event loop to itself, however many came. Who looks waits for the fold or the cut under way,
-never the other way round; a listing looks at 50,000 keys between two folds at most.
+that come while a commit is under way begin together, 64 at most, as soon as the commit does nothing but wait for the
+broker, or is over, or after 40 ms: what it has to do itself nobody holds up. Who looks waits for the fold or the cut
+under way, never the other way round; a listing looks at 50,000 keys between two folds at most.
 
 `make bench-reads` finds the largest load that comes in and is folded at once, and then measures the lag at half of
 it, without readers and with them, by turns, six times 20 seconds each. On two cores, which Kafka, the source of the

@@ -69,7 +69,7 @@ def test_the_private_names_of_aiokafka_are_where_we_use_them() -> None:
         SubscriptionState: "fetch_context reassignment_in_progress wait_for_assignment is_assigned resume subscription",
         Assignment: "active state_value",
         TopicPartitionState: "has_valid_position position",
-        Sender: "_maybe_do_transactional_request _send_produce_req _do_txn_commit sender_task",
+        Sender: "_maybe_do_transactional_request _send_produce_req _do_txn_offset_commit _do_txn_commit sender_task",
         TransactionManager: "increment_sequence_number sequence_number wait_for_transaction_end begin_transaction "
         "is_in_transaction maybe_add_partition_to_txn notify_task_waiter consumer_group_to_add",
         client.AIOKafkaClient: "_wait_on_metadata force_metadata_update close",

@@ -9,6 +9,7 @@ import shlex
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 from hypothesis import given, settings
 
-from pipeline.edges.web.admission import Turns
+from pipeline.edges.web.admission import TOGETHER, Turns
 from pipeline.edges.web.formats import wanted
 from scripts.reference import http
 from tests.fuzz.http import INPUTS, TROUBLE, check
@@ -288,25 +289,53 @@ def test_requests_that_come_during_a_commit_begin_together_later_and_not_all_at_
     assert (together >= 2) is committing
 
 
-def test_requests_that_come_during_a_commit_begin_when_it_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.edges.web.admission._WAIT_SECONDS", 3600.0)
+def test_requests_that_come_during_a_commit_begin_when_it_waits_for_the_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.edges.web.admission._WAIT_SECONDS", 0.2)
     begun, committing = list[str](), True
 
     async def work() -> None:
         nonlocal committing
-        turns, last = Turns(lambda: committing), asyncio.Event()
+        turns = Turns(lambda: committing)
+        turns.lull()
         turns.begin(lambda: begun.append("first"))
         turns.begin(lambda: begun.append("second"))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
         assert not begun
         committing = False
         turns.begin(lambda: begun.append("third"))
+        assert not begun, "one behind the other"
+        turns.lull()
+        assert begun == ["first", "second", "third"]
+        turns.begin(lambda: begun.append("at once"))
+        assert begun.pop() == "at once"
+        committing = True
+        for number in range(TOGETHER + 1):
+            turns.begin(partial(begun.append, str(number)))
+        turns.lull()
+        assert len(begun) == 3 + TOGETHER, "not all at once"
+        turns.lull()
+        assert len(begun) == 3 + TOGETHER + 1
+
+    asyncio.run(work())
+
+
+def test_nobody_waits_for_a_commit_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.edges.web.admission._WAIT_SECONDS", 0.2)
+
+    async def work() -> None:
+        turns, begun, loop = Turns(lambda: True), list[float](), asyncio.get_running_loop()
+        turns.begin(lambda: None)
+        await asyncio.sleep(0.15)
+        turns.lull()
+        began, last = loop.time(), asyncio.Event()
+        for _ in range(TOGETHER):
+            turns.begin(lambda: begun.append(loop.time()))
         turns.begin(last.set)
         async with asyncio.timeout(30):
             await last.wait()
+        assert begun[0] - began > 0.19, "the patience with the commit before is over, and not with this one"
 
     asyncio.run(work())
-    assert begun == ["first", "second", "third"]
 
 
 def test_head_and_the_methods_that_are_allowed(site: Site) -> None:

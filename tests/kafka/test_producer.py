@@ -50,6 +50,36 @@ def test_records_arrive_in_order_as_they_were_given_stamped_with_the_wall_clock(
     run(scenario)
 
 
+def test_a_lull_begins_as_soon_as_the_broker_is_asked_what_takes_a_while(kafka: str) -> None:
+    topic = make_topic(kafka, 2)
+    seen = list[str]()
+
+    async def scenario() -> None:
+        producer = await TransactionalProducer.fence(
+            ClientSettings(kafka), unique("owner"), lull=lambda: seen.append("lull")
+        )
+        send = producer._producer.client.send
+
+        async def noted(node: int, request: Any, **options: Any) -> Any:
+            seen.append(type(request).__name__)
+            return await send(node, request, **options)
+
+        producer._producer.client.send = noted
+        for offset in (1, 2):
+            seen.clear()
+            await producer.begin()
+            await producer.announce([TopicPartition(topic, 1)], "lulls")
+            await producer.append(topic, 1, [b"key"], [b"value"])
+            await producer.acknowledge()
+            await producer.add_offset(TopicPartition(topic, 0), offset, "lulls")
+            await producer.commit()
+        await producer.close()
+        asked = [name for name in seen if name == "lull" or name.startswith(("Produce", "TxnOffset", "EndTxn"))]
+        assert asked == ["ProduceRequest", "lull", "TxnOffsetCommitRequest", "lull", "EndTxnRequest"], seen
+
+    run(scenario)
+
+
 def test_records_and_offset_are_committed_together_or_not_at_all(kafka: str) -> None:
     topic = make_topic(kafka)
     source, group = TopicPartition(topic, 0), unique("group")

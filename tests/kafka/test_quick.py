@@ -304,7 +304,7 @@ def test_a_connection_lasts_as_long_as_it_is_asked() -> None:
 
 
 def test_requests_that_come_together_are_looked_up_together() -> None:
-    """All that are read in one turn of the loop, or while a commit has its turn; but no more than some."""
+    """All that are read in one turn of the loop, or before a commit waits; but no more than some."""
 
     async def work() -> None:
         committing, looks = True, list[list[bytes]]()
@@ -318,16 +318,15 @@ def test_requests_that_come_together_are_looked_up_together() -> None:
 
         told = list[bytes | None]()
         reader = cast(Reader, SimpleNamespace(declared={"t": SimpleNamespace(name="t")}, at_hand=at_hand))
-        lookups = Lookups(reader, Turns(lambda: committing), Guard(None))
+        turns = Turns(lambda: committing)
+        lookups = Lookups(reader, turns, Guard(None))
         manner = cast(Manner, lookups.manner({}))
         come(b"a", b"b")
         await asyncio.sleep(0)
         come(b"c")
         assert looks == []
         committing = False
-        async with asyncio.timeout(30):
-            while not looks:  # noqa: ASYNC110 (it is looked by a call)
-                await asyncio.sleep(0.001)
+        turns.lull()
         assert looks == [[b"a", b"b", b"c"]]
         many = [b"%d" % number for number in range(TOGETHER + 1)]
         come(*many)

@@ -11,6 +11,7 @@ from pipeline.edges.kafka import world
 from pipeline.edges.kafka.commit import Committer, transactional_id
 from pipeline.edges.kafka.consumer import EVENTS_A_DRAIN
 from pipeline.edges.kafka.plane import Plane, _turns
+from pipeline.edges.kafka.task import Task
 from tests.kafka.pipelines import Site, drained, running, scenario, until
 
 PARTITIONS = 4
@@ -50,6 +51,32 @@ def test_one_commit_is_under_way_at_a_time(site: Site, monkeypatch: pytest.Monke
         assert most == 1
 
     monkeypatch.setattr(world, "TURN_SECONDS", 30.0)  # no commit takes that long
+    scenario(work)
+
+
+def test_lulls_come_within_a_commit_and_after_the_last_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, seen, cut = list[bool](), list[bool](), Task._cut
+
+    async def noted(task: Task) -> Cut:
+        made.append(plane_of[0].committing)
+        return await cut(task)
+
+    async def work() -> None:
+        async with running(site.app()) as plane:
+            plane_of.append(plane)
+            await started(site, plane)
+            await until(lambda: not plane.committing, "nothing is committed", plane)
+            await asyncio.sleep(0.1)
+            monkeypatch.setattr(Task, "_cut", noted)
+            plane.lulls.append(lambda: seen.append(plane.committing))
+            site.send(10)
+            await drained(site, plane)
+            await until(lambda: seen[-1:] == [False], "there is no commit any more", plane)
+            assert len(made) >= 1
+            assert all(made), "who is about to cut commits already"
+            assert seen.count(True) >= 2 * len(made)
+
+    plane_of = list[Plane]()
     scenario(work)
 
 

@@ -68,6 +68,7 @@ class FaustApp(faust.App):
         self.peers = Peers(self.plane)
         self.feed = Feed(self)
         self._turns = Turns(lambda: self.plane.committing)
+        self.plane.lulls.append(self._turns.lull)
         self._guard = Guard(config.http_token)
         super().__init__(
             f"{config.name}-agents",

@@ -11,13 +11,14 @@ The steps, one method each (step 1, the cut, is the task's: it needs the state):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiokafka import TopicPartition
 
 from pipeline.core.partition import Cut
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.producer import Deadlines, TransactionalProducer
+from pipeline.edges.kafka.sending import nothing
 
 OWN = "streamfold"
 """Stands beside every offset that is committed here, as its metadata; not beside one that someone moved."""
@@ -38,20 +39,24 @@ class Committer:
         tp: TopicPartition,
         deadlines: Deadlines,
         limits: Mapping[str, int],
+        *,
+        lull: Callable[[], None] = nothing,
     ) -> None:
+        """``lull`` is called when a commit does nothing for a while but wait for the broker; it may not raise."""
         self.transactional_id = transactional_id(group, tp)
         self._settings = settings
         self._group = group
         self._tp = tp
         self._deadlines = deadlines
         self._limits = limits
+        self._lull = lull
         self._producer: TransactionalProducer | None = None
 
     async def fence(self) -> None:
         """Take the partition over: whoever owned it can't commit any more, and its open transaction is finished."""
         await self.close()
         self._producer = await TransactionalProducer.fence(
-            self._settings, self.transactional_id, self._deadlines, self._limits
+            self._settings, self.transactional_id, self._deadlines, self._limits, lull=self._lull
         )
 
     async def prove_fence(self) -> None:

@@ -63,13 +63,17 @@ STOP_SECONDS = 9.0
 
 
 class Plane:
-    """One worker's share of the app. ``listeners`` are told of each commit; add to them and take away at any time."""
+    """One worker's share of the app. ``listeners`` are told of each commit; add to them and take away at any time.
+
+    ``lulls`` are called when a commit has just begun to wait for the broker, and when there is none any more.
+    """
 
     def __init__(self, app: App, metrics: Metrics) -> None:
         self.app = rewritten(app)
         self.metrics = metrics
         self.tasks: dict[TopicPartition, Task] = {}
         self.listeners: list[Listener] = []
+        self.lulls: list[Callable[[], None]] = []
         self.settings = ClientSettings.of(app)
         self.world: World | None = None
         self.watch: Watch | None = None
@@ -84,8 +88,9 @@ class Plane:
 
     @property
     def committing(self) -> bool:
-        """Whether a commit of any partition is under way."""
-        return any(task.committing for task in self.tasks.values())
+        """Whether a commit of any partition is made ready or under way."""
+        turn = self.world is not None and self.world.committing
+        return turn or any(task.committing for task in self.tasks.values())
 
     async def start(self) -> None:
         """Find the broker, see that the topics are as they should be, join the group.
@@ -111,6 +116,7 @@ class Plane:
             metrics=self.metrics,
             siblings=self.siblings,
             listeners=self.listeners,
+            lulls=self.lulls,
             crash=self.crash,
         )
         self.watch = Watch(self)

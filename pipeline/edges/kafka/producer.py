@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import repeat
@@ -33,7 +33,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from pipeline.edges.kafka.client import ClientSettings
 from pipeline.edges.kafka.errors import Failed, Fenced, InDoubt, RecordTooLarge, TransactionError
-from pipeline.edges.kafka.sending import Producer, see
+from pipeline.edges.kafka.sending import Producer, nothing, see
 
 log = logging.getLogger(__name__)
 
@@ -90,15 +90,18 @@ class TransactionalProducer:
         transactional_id: str,
         deadlines: Deadlines | None = None,
         limits: Mapping[str, int] | None = None,
+        *,
+        lull: Callable[[], None] = nothing,
     ) -> TransactionalProducer:
         """Take the transactional id over: its previous producer can write no more, its open transaction is finished.
 
-        ``limits`` are the max.message.bytes of topics, by name: no larger batch is made for them.
+        ``limits`` are the max.message.bytes of topics, by name: no larger batch is made for them. ``lull`` is called
+        when a transaction does nothing for a while but wait for the broker; it may not raise.
 
         Raises `Failed` (`Fenced` if another took the id at the same moment).
         """
         deadlines = deadlines or Deadlines()
-        self = cls(_producer(settings, transactional_id, deadlines), deadlines, limits or {})
+        self = cls(_producer(settings, transactional_id, deadlines, lull), deadlines, limits or {})
         self._deadline = time.monotonic() + deadlines.commit
         try:
             async with self._bounded(f"fencing {transactional_id}"):
@@ -296,9 +299,14 @@ class TransactionalProducer:
         return Failed(f"{what}: {error!r}")
 
 
-def _producer(settings: ClientSettings, transactional_id: str, bounds: Deadlines) -> Producer:
+def _producer(settings: ClientSettings, transactional_id: str, bounds: Deadlines, lull: Callable[[], None]) -> Producer:
     return Producer(
-        settings, transactional_id, batch_bytes=BATCH_BYTES, request=bounds.request, transaction=bounds.transaction
+        settings,
+        transactional_id,
+        batch_bytes=BATCH_BYTES,
+        request=bounds.request,
+        transaction=bounds.transaction,
+        lull=lull,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import chain
 from typing import Any, cast
 
@@ -20,13 +20,24 @@ def see(future: asyncio.Future[Any] | None) -> None:
         future.exception()
 
 
+def nothing() -> None:
+    """Nobody wants to know."""
+
+
 class Producer(AIOKafkaProducer):  # type: ignore[misc]
     """aiokafka's producer with our transaction manager and sender in place of its own."""
 
     def __init__(
-        self, settings: ClientSettings, transactional_id: str, *, batch_bytes: int, request: float, transaction: float
+        self,
+        settings: ClientSettings,
+        transactional_id: str,
+        *,
+        batch_bytes: int,
+        request: float,
+        transaction: float,
+        lull: Callable[[], None] = nothing,
     ) -> None:
-        """``request`` and ``transaction`` are bounds in seconds."""
+        """``request`` and ``transaction`` are bounds in seconds. See `TransactionalProducer.fence` for ``lull``."""
         super().__init__(
             **settings.for_aiokafka(),
             acks="all",
@@ -45,6 +56,7 @@ class Producer(AIOKafkaProducer):  # type: ignore[misc]
             retry_backoff_ms=100,
             request_timeout_ms=self._request_timeout_ms,
         )
+        self.sender.lull = lull
 
     @property
     def failure(self) -> BaseException | None:
@@ -117,11 +129,16 @@ class _Transactions(TransactionManager):  # type: ignore[misc]
 
 
 class _Sender(Sender):  # type: ignore[misc]
-    """Counts the requests that end a transaction, and knows its own tasks so that it can be shut within a bound."""
+    """Counts the requests that end a transaction, and knows its own tasks so that it can be shut within a bound.
+
+    ``lull`` is called when it has asked the broker something that takes a while, and nothing else can be done for the
+    transaction.
+    """
 
     def __init__(self, client: Any, **arguments: Any) -> None:
         super().__init__(client, **arguments)
         self.ends = 0
+        self.lull: Callable[[], None] = nothing
         self._requests: set[asyncio.Task[Any]] = set()
 
     async def shut(self, timeout: float) -> None:
@@ -146,11 +163,20 @@ class _Sender(Sender):  # type: ignore[misc]
         task = asyncio.current_task()
         if task is not None:
             self._track(task)
+        self._wait_soon()
         await super()._send_produce_req(node_id, batches)
+
+    async def _do_txn_offset_commit(self, offsets: Any, group: str) -> Any:
+        self._wait_soon()
+        return await super()._do_txn_offset_commit(offsets, group)
 
     async def _do_txn_commit(self, commit_result: TransactionResult) -> None:
         self.ends += 1
         await super()._do_txn_commit(commit_result)
+
+    def _wait_soon(self) -> None:
+        """A request is about to be sent whose answer takes the broker a while."""
+        asyncio.get_running_loop().call_soon(self.lull)
 
     def _track(self, task: asyncio.Task[Any]) -> None:
         self._requests.add(task)

@@ -55,7 +55,7 @@ class Task:
         self.restore: Restore | None = None
         self._world = world
         self._stream = world.stream_of(tp.topic)
-        self._committer = Committer(world.settings, world.app.group, tp, world.deadlines, world.limits)
+        self._committer = Committer(world.settings, world.app.group, tp, world.deadlines, world.limits, lull=world.lull)
         self._folding = FoldLock()
         self._work = asyncio.Event()
         self._assigned = asyncio.Event()

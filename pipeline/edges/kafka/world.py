@@ -49,6 +49,7 @@ class World:
         metrics: Metrics,
         siblings: Callable[[TopicPartition], Sequence[Partition]],
         listeners: Collection[Listener],
+        lulls: Collection[Callable[[], None]],
         crash: Callable[[BaseException], None],
     ) -> None:
         self.app = app
@@ -59,6 +60,7 @@ class World:
         self.metrics = metrics
         self.siblings = siblings
         self.listeners = listeners
+        self._lulls = lulls
         self.deadlines = Deadlines()
         self.limits = {name: info.max_message_bytes for name, info in topics.items()}
         self.restores = asyncio.Semaphore(RESTORES_AT_ONCE)
@@ -92,6 +94,21 @@ class World:
         finally:
             if ours:
                 self._committing.release()
+                asyncio.get_running_loop().call_soon(self._turn_over)
+
+    @property
+    def committing(self) -> bool:
+        """Whether a commit has its turn: to be made ready, or under way."""
+        return self._committing.locked()
+
+    def lull(self) -> None:
+        """Tell those who want to know: a commit waits for the broker now, or there is none."""
+        for lull in self._lulls:
+            lull()
+
+    def _turn_over(self) -> None:
+        if not self.committing:  # else the next one has its turn
+            self.lull()
 
     async def ask(self, question: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the blocking admin client; its calls take turns.

@@ -21,11 +21,11 @@ PATH_BYTES = 3 * MAX_KEY_BYTES + 1024
 _OPEN = frozenset({"/livez", "/readyz", *ASSETS})
 """What whoever keeps a process alive asks, and the page that asks for the token: nothing of what is folded is told."""
 
-_WAIT_SECONDS = 0.015
-"""For which requests wait at most while a commit is under way."""
+_WAIT_SECONDS = 0.04
+"""For which requests wait at most for a commit that is under way."""
 
-_LOOK_SECONDS = 0.003
-"""After which they look again whether it still is."""
+_REST_SECONDS = 0.015
+"""After which some more begin of those who have waited for so long."""
 
 TOGETHER = 64
 """Requests that begin together at most: some milliseconds of them."""
@@ -35,16 +35,17 @@ Middleware = Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]
 
 
 class Turns:
-    """Has the requests that come while a commit is under way begin together, when it is over or some time has gone by.
+    """Has the requests that come while a commit is under way begin together, as soon as it waits for the broker.
 
-    A commit takes some twenty turns of the event loop. If requests began in each of them, the commit would wait for all
-    of them; so most of its turns are its own. Under a large load one commit or another is always under way.
+    Half of a commit is work on the event loop, and goes on for as much longer as there are requests in between; the
+    other half is a wait, in which they are in nobody's way. Under a large load one commit or another is always under
+    way.
     """
 
     def __init__(self, committing: Callable[[], bool]) -> None:
         self._committing = committing
         self._waiting: deque[Callable[[], None]] = deque()
-        self._latest = 0.0
+        self._overdue: asyncio.TimerHandle | None = None
 
     def begin(self, work: Callable[[], None]) -> None:
         """Have ``work`` done, which may not raise, at once or when its turn comes."""
@@ -52,8 +53,15 @@ class Turns:
             if not self._committing():
                 work()
                 return
-            self._look_later()
+            self._wait(_WAIT_SECONDS)
         self._waiting.append(work)
+
+    def lull(self) -> None:
+        """Have some of those begin who wait: a commit has just asked the broker something, or the last one is over."""
+        for _ in range(min(TOGETHER, len(self._waiting))):
+            self._waiting.popleft()()
+        if not self._waiting and self._overdue is not None:
+            self._overdue.cancel()
 
     @property
     def middleware(self) -> Middleware:
@@ -69,20 +77,13 @@ class Turns:
 
         return wait
 
-    def _look_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._latest = loop.time() + _WAIT_SECONDS
-        loop.call_later(_LOOK_SECONDS, self._look)
+    def _wait(self, seconds: float) -> None:
+        self._overdue = asyncio.get_running_loop().call_later(seconds, self._end_of_patience)
 
-    def _look(self) -> None:
-        loop = asyncio.get_running_loop()
-        if self._committing() and loop.time() < self._latest:
-            loop.call_later(_LOOK_SECONDS, self._look)
-            return
-        for _ in range(min(TOGETHER, len(self._waiting))):
-            self._waiting.popleft()()
+    def _end_of_patience(self) -> None:
+        self.lull()
         if self._waiting:
-            self._look_later()
+            self._wait(_REST_SECONDS)
 
 
 @web.middleware
