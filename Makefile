@@ -38,7 +38,7 @@ bench-repartition: $(READY)
 bench-keys: $(READY)
 	$(BIN)/python -m bench.keys $(if $(KEYS),--keys $(KEYS))
 
-# Readers over HTTP beside half the largest load: the lag without them and with them, alternately.
+# Readers over HTTP beside half the largest load: the lag without them, with them elsewhere, and with them, by turns.
 bench-reads: $(READY)
 	$(BIN)/python -m bench.reads $(if $(READS),--reads $(READS))
 

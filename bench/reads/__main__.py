@@ -1,4 +1,4 @@
-"""`make bench-reads`: the lag of a worker at half its largest load, without readers and with them, alternately."""
+"""`make bench-reads`: the lag of a worker at half its largest load, quiet, with readers elsewhere, and read."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ games = { type = "count" }
 average = { type = "mean", value = "score" }
 """
 
+_WAYS = ("quiet", "elsewhere", "read")
 _HOST = "127.0.0.1"
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.1
 _SETTLE_SECONDS = 3.0
 _LARGEST_SECONDS = 10.0
 _READY_SECONDS = 60.0
@@ -252,13 +253,24 @@ def _process(module: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def _with_readers(load: Load, reads: float, seconds: float) -> tuple[Window, Met]:
+def _with_readers(load: Load, port: int, reads: float, seconds: float) -> tuple[Window, Met]:
     """Readers begin a little earlier, as the source does: what their coming moves is no trend."""
-    with _process("bench.reads.readers", str(load.port), str(reads), str(seconds + _SETTLE_SECONDS)) as readers:
+    with _process("bench.reads.readers", str(port), str(reads), str(seconds + _SETTLE_SECONDS)) as readers:
         time.sleep(_SETTLE_SECONDS)
         window = load.watch(seconds)
         said, _ = readers.communicate(timeout=seconds + 60)
     return window, msgspec.json.decode(said, type=Met)
+
+
+@contextmanager
+def _elsewhere() -> Iterator[int]:
+    """The port of a server that does nothing."""
+    port = free_port(_HOST)
+    with _process("bench.reads.elsewhere", str(port)) as server:
+        assert server.stdout is not None
+        if not server.stdout.readline():
+            raise click.ClickException("the server that does nothing did not start: see above")
+        yield port
 
 
 @click.command()
@@ -270,40 +282,46 @@ def _with_readers(load: Load, reads: float, seconds: float) -> tuple[Window, Met
 @click.option("--rounds", type=click.IntRange(min=1), default=6, show_default=True)
 @click.option("--brokers", help="Another Kafka than the embedded one.")
 def command(*, share: float, reads: float, seconds: float, rounds: int, brokers: str | None) -> None:
-    """Measure the largest load, then the lag at a share of it: quiet, and read from; every other round first read from.
+    """Measure the largest load, then the lag at a share of it in three ways, every round another one first.
 
-    Each round begins with its own largest load: how much a machine does that others work on too is another thing a
-    minute later.
+    Quiet; while readers ask a server that does nothing, for they share the machine, and have one of their own where it
+    matters; and while they ask the worker. Each round begins with its own largest load: how much a machine does that
+    others work on too is another thing a minute later.
     """
     for library in ("kafka", "aiokafka"):
         logging.getLogger(library).setLevel(logging.ERROR)
-    quiet, read, met = list[Window](), list[Window](), list[Met]()
+    windows: dict[str, list[Window]] = {way: [] for way in _WAYS}
+    met = list[Met]()
     with ExitStack() as stack:
         load = Load(stack, brokers)
         load.fill()
+        ports = {"elsewhere": stack.enter_context(_elsewhere()), "read": load.port}
         for number in range(1, rounds + 1):
             largest = load.largest(_LARGEST_SECONDS)
             click.echo(f"round {number}: largest load {largest:,.0f} events a second; now {largest * share:,.0f} come")
+            first = (number - 1) % len(_WAYS)
             with load.coming(largest * share):
-                for readers in (False, True) if number % 2 else (True, False):
+                for way in (*_WAYS[first:], *_WAYS[:first]):
                     load.calm()
-                    if readers:
-                        window, seen = _with_readers(load, reads, seconds)
-                        click.echo(f"round {number}, read:  {window}\n                {seen}")
-                        read.append(window)
-                        met.append(seen)
+                    if way in ports:
+                        window, seen = _with_readers(load, ports[way], reads, seconds)
+                        click.echo(f"round {number}, {way}: {window}\n    {seen}")
+                        met += [seen] if way == "read" else []
                     else:
-                        quiet.append(load.watch(seconds))
-                        click.echo(f"round {number}, quiet: {quiet[-1]}")
+                        window = load.watch(seconds)
+                        click.echo(f"round {number}, {way}: {window}")
+                    windows[way].append(window)
     a_second = sum(seen.answers for seen in met) / sum(seen.seconds for seen in met)
-    calm, busy = Window.together(quiet), Window.together(read)
-    click.echo(f"all, quiet: {calm}")
-    click.echo(f"all, read:  {busy}")
+    whole = {way: Window.together(of) for way, of in windows.items()}
+    for way, window in whole.items():
+        click.echo(f"all, {way}: {window}")
+    quiet, elsewhere, read = whole.values()
     click.echo(
-        f"{a_second:,.0f} reads a second at {share:.0%} of the largest load: a lag of {busy.lag * 1000:,.0f} ms beside "
-        f"{calm.lag * 1000:,.0f} ms without them at the median, {raised(quiet, read)} ms a round, "
-        f"moving by {busy.movement} and {calm.movement} ms a second, "
-        f"{(busy.worker - calm.worker) / a_second * 1e6:,.0f} microseconds of CPU a read"
+        f"{a_second:,.0f} reads a second at {share:.0%} of the largest load: a lag of {read.lag * 1000:,.0f} ms beside "
+        f"{elsewhere.lag * 1000:,.0f} ms at the median while a server that does nothing is asked as much, and "
+        f"{quiet.lag * 1000:,.0f} ms while nobody is; {raised(windows['elsewhere'], windows['read'])} and "
+        f"{raised(windows['quiet'], windows['read'])} ms a round, moving by {read.movement}, {elsewhere.movement} and "
+        f"{quiet.movement} ms a second, {(read.worker - quiet.worker) / a_second * 1e6:,.0f} microseconds of CPU a read"
     )
 
 
